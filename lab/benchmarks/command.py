@@ -33,9 +33,7 @@ def add_sizes(parser: argparse.ArgumentParser, sizes: type) -> None:
         if not option.metadata:
             continue
         flag, default, text = f"--{option.name.replace('_', '-')}", option.default, option.metadata["help"]
-        if isinstance(default, bool):
-            parser.add_argument(flag, action="store_true", help=text)
-        elif isinstance(default, tuple):
+        if isinstance(default, tuple):
             default_text = ",".join(str(part).removesuffix(".0") for part in default)
             parser.add_argument(flag, type=_numbers(type(default[0])), default=default_text, help=text)
         else:

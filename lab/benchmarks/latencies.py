@@ -1,5 +1,5 @@
-"""How long a task takes from its submit to its worker: idle, beside many workers or leases, beside an attack; what
-idle workers cost.
+"""How long a task takes from its submit to its worker: idle, beside leases, beside an attack; what idle workers
+cost.
 
 A measure compares two sizes within one run, and its figures are ratios; absolute times are in the notes. A machine in
 another mood changes both sides alike.
@@ -54,9 +54,6 @@ async def latencies(stack: Stack, samples: int, worker_id: str = "latency-probe"
     return Latencies(measured, floor)
 
 
-_HEARTBEAT_S = 10.0
-"""In which each idle worker says once that it is there: what that costs is another measure's figure."""
-
 _LEASES_PER_WORKER = 2_000
 _REST_S = 20.0
 """Two heartbeats of each worker; a backend's statistics may come ten seconds late."""
@@ -91,38 +88,6 @@ async def at_rest(stack: Stack, count: int, depth: int) -> list[Figure]:
         commits, seconds = stack.query(committed) - before - 1, time.monotonic() - begin  # less the question's own
     note = f"transactions, with {count} idle workers"
     return [Figure("at rest", commits / seconds, "queries/s", count, goals.AT_REST_QUERIES, note)]
-
-
-async def idle_fleet(stack: Stack, fleets: tuple[int, ...], samples: int) -> list[Figure]:
-    """Measures submit to worker beside so many idle workers, against the first of these numbers."""
-    (first_p50, first_wal), *larger = [await _beside(stack, count, samples) for count in fleets]
-    figures = []
-    for count, (p50, wal) in zip(fleets[1:], larger, strict=True):
-        first_note = f"{first_p50:.1f} ms, {first_wal:.0f} KiB of WAL"
-        note = f"{p50:.1f} ms, {wal:.0f} KiB of WAL; with {fleets[0]} idle workers {first_note}"
-        name = f"submit to worker beside {count:,} idle workers"
-        figures += [
-            Figure(f"{name}, p50", p50 / first_p50, "times", samples, goals.IDLE_FLEET, note),
-            Figure(f"{name}, WAL", wal / first_wal, "times", samples, goals.IDLE_FLEET_WAL),
-        ]
-    return figures
-
-
-async def _beside(stack: Stack, count: int, samples: int) -> tuple[float, float]:
-    """Returns the median in milliseconds and the KiB of WAL a task.
-
-    The probe has more free slots than the others, so it gets each task.
-    """
-    name = f"fleet-{count}"
-    async with Child(_IDLE, stack.folder, name, target=stack.target, count=count, prefix=name, depth=1):
-        await latencies(stack, samples // 10, f"first-{name}")
-        before = stack.wal()
-        await asyncio.sleep(_HEARTBEAT_S)
-        begin, quiet = time.monotonic(), stack.wal()
-        p50 = (await latencies(stack, samples, f"probe-{name}")).p50
-        heartbeats = (quiet - before) * (time.monotonic() - begin) / _HEARTBEAT_S
-        wal = max(0.0, stack.wal() - quiet - heartbeats)
-    return p50, wal / samples / 1024
 
 
 async def hellos(stack: Stack, leases: int, samples: int) -> list[Figure]:

@@ -33,12 +33,10 @@ class Options:
     submits: int = size(10_000, "tasks of the measure submit")
     drain: tuple[int, ...] = size((20_000, 100_000), "backlogs to drain, by comma")
     lives: int = size(20_000, "tasks of a drain's floor")
-    long: bool = size(False, "drain a backlog of 1,000,000 too")
     end_to_end: int = size(60_000, "tasks of the measure end-to-end")
     burst: int = size(250_000, "tasks that latency-after-burst drains first")
     samples: int = size(300, "samples of a latency")
     idle_workers: int = size(1000, "workers of the measure idle-workers")
-    fleets: tuple[int, ...] = size((1000, 2000), "idle workers of idle-fleet, by comma")
     leases: int = size(30_000, "leases beside which hello is measured")
     passing: int = size(200_000, "tasks that pass in open-transaction")
     console_tasks: int = size(1_000_000, "tasks beside which console is measured")
@@ -86,7 +84,7 @@ async def submit(options: Options) -> list[Figure]:
 
 async def drain(options: Options) -> list[Figure]:
     figures = []
-    for tasks in (*options.drain, 1_000_000) if options.long else options.drain:
+    for tasks in options.drain:
         async with warmed(options) as (stack, floor):
             figures.append(await _drained(stack, floor, options, tasks))
     return figures
@@ -179,7 +177,6 @@ MEASURES: dict[str, Measure] = {
     "unread-watches": _on_fresh(
         lambda stack, sizes: latencies.beside_unread_watches(stack, sizes.unread_watches, sizes.samples)
     ),
-    "idle-fleet": _on_fresh(lambda stack, sizes: latencies.idle_fleet(stack, (2, *sizes.fleets), sizes.samples)),
     "hello": _on_fresh(lambda stack, sizes: latencies.hellos(stack, sizes.leases, sizes.samples)),
     "open-transaction": _on_fresh(
         lambda stack, sizes: latencies.open_transaction(stack, sizes.passing, sizes.workers, sizes.depth, sizes.samples)
