@@ -21,15 +21,14 @@ import psycopg2
 from contentgen import ContentGenerationClient, RequestError
 from lab.chaos.checker import check
 from lab.chaos.collected import ask, left_by_postgres, left_by_services, read_stored
-from lab.chaos.evidence import JOURNAL, Evidence, Leftover
+from lab.chaos.evidence import JOURNAL, Appender, Evidence, Leftover, read_journals
 from lab.chaos.faults import Fault, Scene
 from lab.chaos.figures import KILLS
 from lab.chaos.fleet import LEASE, POSTGRES, Fleet
-from lab.chaos.journals import Appender, read_journals
 from lab.chaos.load import Load, Schedules
 from lab.chaos.observers import JournalingWatchers, Prober, Receiver, health_watched
 from lab.chaos.options import Options
-from lab.chaos.strikes import Strikes
+from lab.chaos.plan import Strikes
 from lab.deployment.database import Database
 from lab.deployment.deployment import every
 from scheduler_svc.domain.ids import format_task_id

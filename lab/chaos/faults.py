@@ -14,9 +14,8 @@ import psutil
 import psycopg2
 
 from lab.chaos import evidence
-from lab.chaos.evidence import DISK_FULL, FREEZE, KILL, ROW_LOCK, TABLE_LOCK
+from lab.chaos.evidence import DISK_FULL, FREEZE, KILL, ROW_LOCK, TABLE_LOCK, Appender
 from lab.chaos.fleet import EVERYTHING, POSTGRES, Fleet
-from lab.chaos.journals import Appender
 from lab.deployment.database import Database
 from lab.deployment.deployment import Node
 from scheduler_svc.database.connections import AdvisoryLock

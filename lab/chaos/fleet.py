@@ -1,4 +1,4 @@
-"""The processes of a campaign: schedulers and workers, with wires, disks and a clock. `strikes` hurts what is here."""
+"""The processes of a campaign: schedulers and workers, with wires, disks and a clock. `faults` hurts what is here."""
 
 from __future__ import annotations
 

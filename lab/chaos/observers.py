@@ -17,8 +17,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from contentgen import ContentGenerationClient, RequestError
 from lab.chaos.collected import sha256
-from lab.chaos.evidence import HealthSeen, Probe, Received, Submit, Subscribed, Watched
-from lab.chaos.journals import Appender
+from lab.chaos.evidence import Appender, HealthSeen, Probe, Received, Submit, Subscribed, Watched
 from lab.deployment.deployment import every
 from tests.harness.http_server import Handler, HttpServer
 from tests.harness.load import Watchers

@@ -17,12 +17,11 @@ import pytest
 
 from lab.chaos import evidence
 from lab.chaos.creator import FILE, PICTURES
-from lab.chaos.evidence import CREATOR_JOURNAL, JOURNAL, Journals, Run
+from lab.chaos.evidence import CREATOR_JOURNAL, JOURNAL, Appender, Journals, Run, read_journals
 from lab.chaos.faults import KINDS, Fault
 from lab.chaos.fleet import EVERYTHING, creator_settings, victims, write_creator
-from lab.chaos.journals import Appender, read_journals
+from lab.chaos.load import ACCOUNTS, Wish, wish
 from lab.chaos.plan import plan
-from lab.chaos.wishes import ACCOUNTS, Wish, wish
 from tests.harness.load import Callers
 from tests.harness.processes import belonging_to, living
 from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_gone

@@ -17,10 +17,10 @@ import grpc
 import psycopg2
 
 from contentgen.client import ContentGenerationClient
+from lab.chaos import evidence
 from lab.chaos.collected import ask, left_by_services, read_stored, sha256
-from lab.chaos.evidence import JOURNAL, ROW_LOCK, Evidence, Fault, Journals, Leftover, Probe, Run, Scheduled, Submit
+from lab.chaos.evidence import JOURNAL, Appender, Evidence, Journals, Leftover, Run, Submit, read_journals
 from lab.chaos.fleet import POSTGRES, creator_settings, write_creator
-from lab.chaos.journals import Appender, read_journals
 from lab.chaos.observers import NETWORK, Receiver
 from lab.chaos.properties.notices import MINUTE
 from tests.harness.cluster import rows_of, server_folder
@@ -105,7 +105,7 @@ class Trial:
             query = f"SELECT 1 FROM schedule_tasks WHERE tick = to_timestamp({minute})"
             wait_until(lambda: self.sql(query), within=10.0, what="the tick has a task")
             client.pause_schedule(schedule_id)
-        self._journal.append(Scheduled(schedule_id, account_id, minute - 1, minute, 0.0))
+        self._journal.append(evidence.Scheduled(schedule_id, account_id, minute - 1, minute, 0.0))
 
     @property
     def journals(self) -> Journals:
@@ -150,7 +150,8 @@ class Trial:
         with closing(psycopg2.connect(self._dsn)) as connection:
             rows_of(connection, f"SELECT FROM {table} WHERE {where} FOR UPDATE")
             now, boottime = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
-            self._journal.append(Fault(ROW_LOCK, POSTGRES, now, boottime, seconds, tables=table))
+            fault = evidence.Fault(evidence.ROW_LOCK, POSTGRES, now, boottime, seconds, tables=table)
+            self._journal.append(fault)
             end = threading.Timer(seconds, connection.close)
             end.start()
             try:
@@ -182,7 +183,7 @@ class Trial:
         options = {"chaos-seconds": "0.2"}
         while (begin := time.time()) < end:
             task_id = self.scheduler.client.submit(account_id, "a topic", request_id=request_id, options=options)
-            self._journal.append(Probe(begin, time.time()))
+            self._journal.append(evidence.Probe(begin, time.time()))
         self._journal.append(Submit(task_id, request_id, account_id, sha256("a topic"), begin))
 
     def sql(self, statement: str) -> list[tuple[object, ...]]:
