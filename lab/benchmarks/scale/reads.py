@@ -55,8 +55,8 @@ async def _reads(stack: Stack, samples: int) -> AsyncIterator[tuple[str, str, fl
         for name, call in (await _calls(channel, stack.accounts[0], stack.accounts[-1])).items():
             times = await _timed(call, samples)
             yield CALLS, name, percentile(times, 50), percentile(times, 95)
-        for page in await console.pages(stack, samples):
-            yield PAGES, page.path, percentile(page.times, 50), percentile(page.times, 95)
+        for path, times in (await console.pages(stack, samples)).items():
+            yield PAGES, path, percentile(times, 50), percentile(times, 95)
 
 
 @asynccontextmanager
