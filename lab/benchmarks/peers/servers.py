@@ -69,23 +69,23 @@ class Workers:
     """So many of a command. Once it is entered all are ready to begin, and wait for `go`."""
 
     def __init__(self, command: Sequence[str], count: int, folder: Path, environment: Mapping[str, str]) -> None:
-        self._command = command
-        self._count = count
-        self._folder = folder
-        self._environment = os.environ | environment
+        self._workers = [
+            Process(name, command, folder / f"{name}.log", os.environ | environment, cwd=Path.cwd())
+            for name in (f"worker-{number}" for number in range(count))
+        ]
         self._processes: list[Process] = []
         self._tallies = Tallies(folder)
 
     async def __aenter__(self) -> Self:
         try:
-            for number in range(self._count):
-                name = f"worker-{number}"
-                log = self._folder / f"{name}.log"
-                worker = Process(name, self._command, log, self._environment, cwd=Path.cwd())
+            for worker in self._workers:
                 self._processes.append(worker.launch())
-            await self._ready()
-        except BaseException:
+            await wait_until_async(self._are_ready, within=WORKERS_START_LIMIT, what="the workers are ready")
+        except BaseException as error:
             await self.__aexit__()
+            if isinstance(error, AssertionError):
+                log = self._processes[0].log
+                raise WorkerFailed(f"a worker was not ready within {WORKERS_START_LIMIT:.0f} s, see {log}") from None
             raise
         return self
 
@@ -110,16 +110,9 @@ class Workers:
             if not process.alive:
                 raise WorkerFailed(f"a worker ended early, see {process.log}")
 
-    async def _ready(self) -> None:
-        def are_ready() -> bool:
-            self.check()
-            return self._tallies.ready() == self._count
-
-        try:
-            await wait_until_async(are_ready, within=WORKERS_START_LIMIT, what="the workers are ready")
-        except AssertionError:
-            problem = f"a worker was not ready within {WORKERS_START_LIMIT:.0f} s, see {self._processes[0].log}"
-            raise WorkerFailed(problem) from None
+    def _are_ready(self) -> bool:
+        self.check()
+        return self._tallies.ready() == len(self._workers)
 
     def _running(self) -> list[str]:
         return [process.name for process in self._processes if process.alive]
