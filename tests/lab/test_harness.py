@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from psycopg2.extensions import make_dsn
 from sqlalchemy import URL
 
-from lab.benchmarks.scale.seed import BulkCopy, Years, fill, write_more
+from lab.benchmarks.scale.filled import BulkCopy, Years, fill, write_more
 from scheduler_svc.domain.lifecycle import ENDED
 from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.tasks.bulk import MAX_BATCH, delete_batch

@@ -10,14 +10,14 @@ from typing import Any
 from lab.benchmarks import conditions
 from lab.benchmarks.goals import number
 from lab.benchmarks.kept import Part, made_by, pyplot, save, table
-from lab.benchmarks.scale import accounts, growth, reads
+from lab.benchmarks.scale import drains, reads
 from lab.benchmarks.scale.case import Case, Kept, Plot, Row, Run, Value
 from lab.benchmarks.scale.filled import FILL_CASE
 from lab.benchmarks.scale.steady import CASE
 from lab.benchmarks.scale.years import BACKUP, CLEANUP, RETENTION
 
 _CASES = (
-    *(CASE, growth.BACKLOG, growth.WORKERS, accounts.CASE, growth.SCHEDULERS),
+    *(CASE, drains.BACKLOG, drains.WORKERS, drains.ACCOUNTS, drains.SCHEDULERS),
     *(FILL_CASE, CLEANUP, reads.CASE, BACKUP, RETENTION),
 )
 CASES: dict[str, Case] = {case.name: case for case in _CASES}

@@ -19,8 +19,7 @@ from contentgen import AsyncContentGenerationClient
 from lab.benchmarks import scenario
 from lab.benchmarks.child import Child
 from lab.benchmarks.scale.case import Case, Keep, Row, Size, Sizes, Value
-from lab.benchmarks.scale.filled import FILL, fill_folder, filled, sizes_at, years
-from lab.benchmarks.scale.seed import write_more
+from lab.benchmarks.scale.filled import FILL, fill_folder, filled, sizes_at, write_more, years
 from lab.benchmarks.scale.steady import MIB, percentile
 from lab.benchmarks.scenario import Fleet
 from lab.benchmarks.stack import Stack
