@@ -37,10 +37,7 @@ class Options:
     burst: int = size(250_000, "tasks that latency-after-burst drains first")
     samples: int = size(300, "samples of a latency")
     idle_workers: int = size(1000, "workers of the measure idle-workers")
-    leases: int = size(30_000, "leases beside which hello is measured")
-    passing: int = size(200_000, "tasks that pass in open-transaction")
     console_tasks: int = size(1_000_000, "tasks beside which console is measured")
-    unread_watches: int = size(500, "watches of the measure unread-watches")
 
 
 Measure = Callable[[Options], Awaitable[list[Figure]]]
@@ -174,13 +171,6 @@ MEASURES: dict[str, Measure] = {
     "latency-after-burst": latency_after_burst,
     "idle-workers": _on_fresh(lambda stack, sizes: latencies.idle_workers(stack, sizes.idle_workers)),
     "at-rest": _on_fresh(lambda stack, sizes: latencies.at_rest(stack, sizes.workers, sizes.depth)),
-    "unread-watches": _on_fresh(
-        lambda stack, sizes: latencies.beside_unread_watches(stack, sizes.unread_watches, sizes.samples)
-    ),
-    "hello": _on_fresh(lambda stack, sizes: latencies.hellos(stack, sizes.leases, sizes.samples)),
-    "open-transaction": _on_fresh(
-        lambda stack, sizes: latencies.open_transaction(stack, sizes.passing, sizes.workers, sizes.depth, sizes.samples)
-    ),
     "under-attack": under_attack,
     "console": _on_fresh(
         lambda stack, sizes: console.figures(stack, sizes.console_tasks, sizes.samples, sizes.workers, sizes.depth)

@@ -204,7 +204,7 @@ async def _session(stream: QuickWorker, tally: Tally, *, timed: bool) -> None:
             return
 
 
-async def wait_idly(stdin: asyncio.StreamReader, *, target: str, count: int, depth: int = 4) -> None:
+async def wait_idly(stdin: asyncio.StreamReader, *, target: str, count: int) -> None:
     """Runs so many workers that wait: a connection and a session each, heartbeats and nothing else."""
     places = asyncio.Semaphore(MAX_CONNECTING)
     connected: list[int] = []
@@ -212,7 +212,7 @@ async def wait_idly(stdin: asyncio.StreamReader, *, target: str, count: int, dep
 
     async def idle(number: int) -> None:
         async with places:
-            stream = await QuickWorker(target, f"idle-{number}", depth).__aenter__()
+            stream = await QuickWorker(target, f"idle-{number}", depth=4).__aenter__()
         try:
             connected.append(number)
             if len(connected) == count:
