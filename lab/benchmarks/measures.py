@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.benchmarks import console, floors, goals, latencies, scenario
+from lab.benchmarks import console as pages
+from lab.benchmarks import floors, goals, scenario
+from lab.benchmarks.attacker import ATTACKS, IDLING
+from lab.benchmarks.child import Child
 from lab.benchmarks.command import make_folder, size
 from lab.benchmarks.goals import Figure, Floor, Goal
-from lab.benchmarks.latencies import QUIET_S
+from lab.benchmarks.latencies import QUIET_S, Latencies, latencies
 from lab.benchmarks.stack import Stack
 
 MAX_PENDING_TASKS = 10_000_000
 IN_FLIGHT = 4
 """Batches that are submitted at once."""
+_REST_S = 20.0
+"""Two heartbeats of each worker; a backend's statistics may come ten seconds late."""
+_ATTACK_S = 2.0
+"""For an attack to be under way, and to be over."""
+_ATTACKER = "benchmarks.attacker.attack_scheduler"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +135,19 @@ def _rate(name: str, span: scenario.Span, goal: Goal, floor: Floor | None = None
 async def latency(options: Options) -> list[Figure]:
     async with fresh(options) as stack:
         await asyncio.sleep(QUIET_S)
-        samples = await latencies.latencies(stack, options.samples)
+        samples = await latencies(stack, options.samples)
     return _percentiles("idle, submit to worker", samples, goals.IDLE_P50_MS, goals.IDLE_P99_MS)
 
 
 async def latency_after_burst(options: Options) -> list[Figure]:
     async with fresh(options) as stack:
         await load_and_drain(stack, options, options.burst)
-        samples = await latencies.latencies(stack, options.samples)
+        samples = await latencies(stack, options.samples)
     name = f"the same right after {options.burst:,} tasks"
     return _percentiles(name, samples, goals.AFTER_BURST_P50_MS, goals.AFTER_BURST_P99_MS)
 
 
-def _percentiles(name: str, samples: latencies.Latencies, p50: Goal, p99: Goal) -> list[Figure]:
+def _percentiles(name: str, samples: Latencies, p50: Goal, p99: Goal) -> list[Figure]:
     count, note = len(samples.measured), f"the longest {samples.measured[-1]:.1f} ms"
     floor = Floor(samples.floor[count // 2], floors.UNARY_MS)
     return [
@@ -147,18 +156,68 @@ def _percentiles(name: str, samples: latencies.Latencies, p50: Goal, p99: Goal) 
     ]
 
 
+async def idle_workers(options: Options) -> list[Figure]:
+    count = options.idle_workers
+    async with (
+        fresh(options) as stack,
+        Child("benchmarks.workers.wait_idly", stack.folder, "idle_workers", target=stack.target, count=count),
+    ):
+        await asyncio.sleep(QUIET_S)
+        before, begin = stack.cpu(), time.monotonic()
+        await asyncio.sleep(_REST_S)
+        cpu, seconds = stack.cpu() - before, time.monotonic() - begin
+        rss = stack.rss()
+    note = f"PostgreSQL {cpu.postgres / seconds:.1%} of a core"
+    return [
+        Figure(f"{count:,} idle workers, the scheduler's memory", rss / 1e6, "MB", count, goals.IDLE_WORKERS_MB),
+        Figure("the same, its CPU", cpu.scheduler / seconds * 100, "% of a core", count, goals.IDLE_WORKERS_CPU, note),
+    ]
+
+
+async def at_rest(options: Options) -> list[Figure]:
+    committed = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+    count = options.workers
+    async with fresh(options) as stack, scenario.noop_workers(stack, count, options.depth) as workers:
+        workers.go()
+        await asyncio.sleep(25.0)  # nothing is left of a start then, such as statistics that come late
+        before, begin = stack.query(committed), time.monotonic()
+        await asyncio.sleep(_REST_S)
+        commits, seconds = stack.query(committed) - before - 1, time.monotonic() - begin  # less the question's own
+    note = f"transactions, with {count} idle workers"
+    return [Figure("at rest", commits / seconds, "queries/s", count, goals.AT_REST_QUERIES, note)]
+
+
 async def under_attack(options: Options) -> list[Figure]:
+    """p99 of a submit's way to its worker; in the note that of a neighbour on this machine, which nobody attacks.
+
+    What the neighbour suffers is the machine's doing: an attacker and the server that reads it take its cores.
+    """
     async with fresh(options) as stack, fresh(options) as neighbour:
         await asyncio.sleep(QUIET_S)
-        return await latencies.under_attack(stack, neighbour, options.samples)
+        quiet = [await latencies(target, options.samples) for target in (stack, neighbour)]
+        results = [_attack_figure("quiet", quiet, quiet)]
+        for attack in (IDLING, *ATTACKS):
+            name, port = attack.replace(" ", "-").replace(",", ""), int(stack.target.rpartition(":")[2])
+            async with Child(_ATTACKER, stack.folder, name, port=port, attack=attack) as attacker:
+                attacker.go()
+                await asyncio.sleep(_ATTACK_S)
+                targets = (stack, neighbour)
+                attacked = [await latencies(target, options.samples, f"beside-{name}") for target in targets]
+                results.append(_attack_figure(attack, attacked, quiet))
+            await asyncio.sleep(_ATTACK_S)
+        return results
 
 
-def _on_fresh(measure: Callable[[Stack, Options], Awaitable[list[Figure]]]) -> Measure:
-    async def measured(options: Options) -> list[Figure]:
-        async with fresh(options) as stack:
-            return await measure(stack, options)
+def _attack_figure(attack: str, latencies_now: Sequence[Latencies], quiet: Sequence[Latencies]) -> Figure:
+    ratio, neighbours = (now.p99 / former.p99 for now, former in zip(latencies_now, quiet, strict=True))
+    note = f"{ratio:.1f} times the quiet one; a neighbour's that is not attacked {neighbours:.1f} times"
+    attacked = latencies_now[0]
+    return Figure(f"submit to worker under {attack}, p99", attacked.p99, "ms", len(attacked.measured), note=note)
 
-    return measured
+
+async def console(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        return await pages.figures(stack, options.console_tasks, options.samples, options.workers, options.depth)
 
 
 MEASURES: dict[str, Measure] = {
@@ -169,12 +228,10 @@ MEASURES: dict[str, Measure] = {
     "end-to-end": end_to_end,
     "latency": latency,
     "latency-after-burst": latency_after_burst,
-    "idle-workers": _on_fresh(lambda stack, sizes: latencies.idle_workers(stack, sizes.idle_workers)),
-    "at-rest": _on_fresh(lambda stack, sizes: latencies.at_rest(stack, sizes.workers, sizes.depth)),
+    "idle-workers": idle_workers,
+    "at-rest": at_rest,
     "under-attack": under_attack,
-    "console": _on_fresh(
-        lambda stack, sizes: console.figures(stack, sizes.console_tasks, sizes.samples, sizes.workers, sizes.depth)
-    ),
+    "console": console,
 }
 
 USUAL = [name for name in MEASURES if name not in {"under-attack", "console"}]
