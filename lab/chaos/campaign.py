@@ -20,7 +20,7 @@ import psycopg2
 
 from contentgen import ContentGenerationClient, RequestError
 from lab.chaos.checker import check
-from lab.chaos.collected import ask, left_by_postgres, left_by_services, read_stored
+from lab.chaos.collected import ask, left_by_postgres, left_by_services, read_stored, settled
 from lab.chaos.evidence import JOURNAL, Appender, Evidence, Leftover, read_journals
 from lab.chaos.faults import Fault, Scene
 from lab.chaos.figures import KILLS
@@ -74,14 +74,6 @@ def _refusals(seed: int) -> Iterator[bool]:
     chance = random.Random(f"receiver {seed}")
     while True:
         yield chance.random() < 0.1
-
-
-def _settled(look: Callable[[], list[Leftover]]) -> list[Leftover]:
-    """Returns what is left after the moment that the kernel may take."""
-    deadline = time.monotonic() + 10.0
-    while (leftovers := look()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return leftovers
 
 
 class Progress:
@@ -159,7 +151,7 @@ class _Campaign:
         self._faults = faults
         self._fleet = fleet
         self._say = say
-        self._wrong: list[str] = []
+        self.wrong: list[str] = []
         self._journal = journal = Appender(fleet.folder / JOURNAL)
         self._strikes = Strikes(Scene(fleet, journal))
         seed = options.seed
@@ -185,21 +177,20 @@ class _Campaign:
                 self._watchers.stop()
         evidence = self._evidence()
         problems = [str(violation) for violation in check(evidence)]
-        callers = (self._load, self._prober, self._watchers, self._receiver)
-        problems += [*self._wrong, *self._strikes.wrong, *(problem for caller in callers for problem in caller.wrong)]
-        ended = [end for end in self._fleet.ended if end.name != POSTGRES]
-        problems += [
-            f"{end.name} ended by itself, {end.lived:.0f} s after its start (status {end.status})"
-            for end in ended
-            if end.served
-        ]
-        late = Counter(end.name for end in ended if not end.served)
+        for part in (self, self._strikes, self._load, self._prober, self._watchers, self._receiver):
+            problems += part.wrong
+        late: Counter[str] = Counter()
+        for end in self._fleet.ended:
+            if end.served:
+                problems.append(f"{end.name} ended by itself, {end.lived:.0f} s after its start (status {end.status})")
+            elif end.name != POSTGRES:
+                late[end.name] += 1
         return Result(evidence, problems, late, self._strikes.missed.total(), self._fleet.database.stood_still)
 
     def _died(self, thread: threading.ExceptHookArgs) -> None:
         """A thread of ours that ends early must not make a campaign easy."""
         threading.__excepthook__(thread)
-        self._wrong.append(f"the thread {thread.thread and thread.thread.name} died: {thread.exc_value!r}")
+        self.wrong.append(f"the thread {thread.thread and thread.thread.name} died: {thread.exc_value!r}")
 
     def _hurt(self) -> None:
         account_ids = self._load.make_accounts()
@@ -249,16 +240,16 @@ class _Campaign:
         task_ids = [*(submit.task_id for submit in journals.submits), *stored.tasks]
         target = next(iter(fleet.direct_targets.values()))
         answers = ask(target, task_ids, {submit.account_id for submit in journals.submits})
-        self._wrong += fleet.stop_services()
+        self.wrong += fleet.stop_services()
 
         def left() -> list[Leftover]:
             spared = frozenset((os.getpid(), *(process.pid for process in fleet.database.processes())))
             return left_by_services(fleet.folder, fleet.worker_folders, fleet.database.dsn, spared)
 
-        leftovers = _settled(left)
+        leftovers = settled(left, 10.0)
         fleet.database.stop()
         sockets = [fleet.database.socket.parent]
-        leftovers += _settled(lambda: left_by_postgres(fleet.folder, sockets, frozenset((os.getpid(),))))
+        leftovers += settled(lambda: left_by_postgres(fleet.folder, sockets, frozenset((os.getpid(),))), 10.0)
         return Evidence(journals, stored, answers, leftovers, LEASE)
 
     @contextmanager
@@ -267,4 +258,4 @@ class _Campaign:
         try:
             yield
         except AssertionError as error:
-            self._wrong.append(str(error))
+            self.wrong.append(str(error))

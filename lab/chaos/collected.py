@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -179,6 +180,14 @@ _CONNECTIONS = """
     SELECT pid || ' ' || application_name || ': ' || query FROM pg_stat_activity
     WHERE datname = current_database() AND backend_type = 'client backend' AND application_name <> %s
 """
+
+
+def settled(look: Callable[[], list[Leftover]], limit: float) -> list[Leftover]:
+    """Returns what is left after the seconds that the kernel may take."""
+    deadline = time.monotonic() + limit
+    while (leftovers := look()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return leftovers
 
 
 def left_by_services(folder: Path, workers: Sequence[Path], dsn: str, spared: frozenset[int]) -> list[Leftover]:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
@@ -27,6 +27,15 @@ class NoRedis(Exception):
     """`redis-server` did not start."""
 
 
+@contextlib.contextmanager
+def failing_as(failure: type[Exception], message: str) -> Iterator[None]:
+    """Raises a failure of the run where a wait within the block is in vain."""
+    try:
+        yield
+    except AssertionError:
+        raise failure(message) from None
+
+
 @asynccontextmanager
 async def redis(folder: Path, store: Store) -> AsyncIterator[str]:
     """Yields the URL, without a database, of a server of its own without snapshots; empty where none is needed."""
@@ -38,23 +47,18 @@ async def redis(folder: Path, store: Store) -> AsyncIterator[str]:
     always = ("--appendonly", "yes", "--appendfsync", "always")
     journal = always if store is Store.REDIS_ALWAYS else ("--appendonly", "no")
     command = (REDIS_SERVER, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", *journal)
-    server = Process("redis-server", command, folder / "redis.log", os.environ).launch()
-    try:
-        await _accepts(port, server.log)
-        yield f"redis://127.0.0.1:{port}"
-    finally:
-        server.kill()
 
-
-async def _accepts(port: int, log: Path) -> None:
     def is_open() -> bool:
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", port)) == 0
 
+    server = Process("redis-server", command, folder / "redis.log", os.environ).launch()
     try:
-        await wait_until_async(is_open, within=START_LIMIT, what="redis-server takes connections")
-    except AssertionError:
-        raise NoRedis(f"redis-server did not start within {START_LIMIT:.0f} s, see {log}") from None
+        with failing_as(NoRedis, f"redis-server did not start within {START_LIMIT:.0f} s, see {server.log}"):
+            await wait_until_async(is_open, within=START_LIMIT, what="redis-server takes connections")
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        server.kill()
 
 
 WORKERS_START_LIMIT = 30.0
@@ -80,12 +84,11 @@ class Workers:
         try:
             for worker in self._workers:
                 self._processes.append(worker.launch())
-            await wait_until_async(self._are_ready, within=WORKERS_START_LIMIT, what="the workers are ready")
-        except BaseException as error:
+            log = self._processes[0].log
+            with failing_as(WorkerFailed, f"a worker was not ready within {WORKERS_START_LIMIT:.0f} s, see {log}"):
+                await wait_until_async(self._are_ready, within=WORKERS_START_LIMIT, what="the workers are ready")
+        except BaseException:
             await self.__aexit__()
-            if isinstance(error, AssertionError):
-                log = self._processes[0].log
-                raise WorkerFailed(f"a worker was not ready within {WORKERS_START_LIMIT:.0f} s, see {log}") from None
             raise
         return self
 

@@ -18,7 +18,7 @@ import psycopg2
 
 from contentgen.client import ContentGenerationClient
 from lab.chaos import evidence
-from lab.chaos.collected import ask, left_by_services, read_stored, sha256
+from lab.chaos.collected import ask, left_by_services, read_stored, settled, sha256
 from lab.chaos.evidence import JOURNAL, Appender, Evidence, Journals, Leftover, Run, Submit, read_journals
 from lab.chaos.fleet import POSTGRES, creator_settings, write_creator
 from lab.chaos.observers import NETWORK, Receiver
@@ -206,8 +206,7 @@ class Trial:
             if service.alive:
                 service.signal(signal.SIGTERM)
                 _wait_if_possible(lambda: not service.alive, STOP_LIMIT)  # noqa: B023 - it is called at once
-        _wait_if_possible(lambda: not left(), 3.0)
-        return left()
+        return settled(left, 3.0)
 
 
 @contextmanager
