@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from lab.benchmarks import kept
 from lab.benchmarks.kept import Part
 from lab.chaos.evidence import Evidence, Fault, Run
 from lab.chaos.faults import KINDS
@@ -169,8 +170,7 @@ def _doubled(keys: Iterable[object]) -> int:
 
 def table(figures: Figures) -> str:
     """Returns Markdown, to be put into the docs as it is."""
-    rows = [("figure", "value"), ("---", "---"), *_rows(figures)]
-    return "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return kept.table(("figure", "value"), _rows(figures))
 
 
 def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
@@ -206,8 +206,6 @@ def _spread(spread: Spread | None) -> str:
 def kinds() -> str:
     """Returns, as Markdown, every kind of fault, how often it is chosen, and how long it lasts."""
     total = sum(kind.weight for kind in KINDS)
-    rows = [("fault", "of 100", "lasts", "what it does"), ("---",) * 4]
-    for kind in KINDS:
-        lasts = f"{kind.shortest:g}–{kind.longest:g} s" if kind.longest else "a moment"
-        rows.append((f"`{kind.name}`", f"{100 * kind.weight / total:.2g}", lasts, kind.does))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    lasts = {kind: f"{kind.shortest:g}–{kind.longest:g} s" if kind.longest else "a moment" for kind in KINDS}
+    rows = ((f"`{kind.name}`", f"{100 * kind.weight / total:.2g}", lasts[kind], kind.does) for kind in KINDS)
+    return kept.table(("fault", "of 100", "lasts", "what it does"), rows)
