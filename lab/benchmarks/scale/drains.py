@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import psutil
-
 from contentgen import AsyncContentGenerationClient
 from lab.benchmarks import scenario
 from lab.benchmarks.measures import IN_FLIGHT, MAX_PENDING_TASKS, Options, fresh
@@ -25,7 +23,6 @@ from lab.benchmarks.scale.case import Case, Keep, Plot, Row, Size, Sizes, Value
 from lab.benchmarks.scale.steady import MIB
 from lab.benchmarks.scenario import Fleet, WrongCounts
 from lab.benchmarks.stack import START_LIMIT, STOP_LIMIT, Cpu, Stack, environment, scheduler
-from tests.harness.process import Process
 from tests.harness.processes import free_port
 from tests.harness.scrape import Scrape
 from tests.harness.waiting import beside
@@ -58,28 +55,21 @@ class Reading:
 
 class Meter:
     def __init__(self, stack: Stack, port: int) -> None:
+        self.ports = [port]
+        """Of the metrics of all schedulers."""
         self._stack = stack
-        self._ports = [port]
-        self._others: list[Process] = []
-
-    def add(self, other: Process, port: int) -> None:
-        self._others.append(other)
-        self._ports.append(port)
 
     async def read(self) -> Reading:
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> Reading:
-        scrapes = [Scrape(port) for port in self._ports]
+        scrapes = [Scrape(port) for port in self.ports]
         claims, claim_s = (
             sum(scrape(f"contentgen_lane_group_seconds_{part}", lane="claims") for scrape in scrapes)
             for part in ("count", "sum")
         )
-        return Reading(time.monotonic(), self._cpu(), self._stack.wal(), claims, claim_s)
-
-    def _cpu(self) -> Cpu:
-        cpu = self._stack.cpu()
-        return cpu + Cpu(sum(sum(psutil.Process(process.pid).cpu_times()[:2]) for process in self._others), 0.0)
+        cpu = Cpu(sum(scrape("process_cpu_seconds_total") for scrape in scrapes), self._stack.cpu().postgres)
+        return Reading(time.monotonic(), cpu, self._stack.wal(), claims, claim_s)
 
 
 BATCH = 500
@@ -260,7 +250,7 @@ def _joined(stack: Stack, meter: Meter, count: int) -> Iterator[list[str]]:
             service = exits.enter_context(scheduler(name, stack.folder, variables))
             exits.callback(service.stop, STOP_LIMIT)
             targets.append(service.wait_for("ready", within=START_LIMIT)["listen"])
-            meter.add(service, port)
+            meter.ports.append(port)
         yield targets
 
 
