@@ -314,40 +314,21 @@ def fairness(starts: Mapping[int, int], weights: Mapping[int, int]) -> dict[str,
     }
 
 
-class Limit:
-    """An account that may have so many leases at once."""
+@asynccontextmanager
+async def watched(stack: Stack, account_id: int, limit: int) -> AsyncIterator[list[int]]:
+    """Counts an account's leases all the time; yields the counts. Raises WrongCounts in the end if one was too high."""
+    counts: list[int] = []
+    statement = f"SELECT count(*) FROM leases WHERE account_id = {account_id}"
 
-    def __init__(self, stack: Stack, account_id: int, most: int) -> None:
-        self._stack = stack
-        self._account_id = account_id
-        self._limit = most
-        self._looks = 0
-        self._most = 0
-
-    @asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
-        """Counts its leases again and again. Raises WrongCounts at the end if they were ever too many."""
-        async with beside(self._watch()):
-            yield
-        if self._most > self._limit:
-            raise WrongCounts(f"an account with a limit of {self._limit} had {self._most} leases at once")
-
-    async def _watch(self) -> None:
-        statement = f"SELECT count(*) FROM leases WHERE account_id = {self._account_id}"
+    async def look() -> None:
         while True:
-            self._most = max(self._most, await asyncio.to_thread(self._stack.query, statement))
-            self._looks += 1
+            counts.append(await asyncio.to_thread(stack.query, statement))
             await asyncio.sleep(0.05)
 
-    def values(self) -> dict[str, Value]:
-        return {
-            "limit of the capped one": self._limit,
-            "most leases of it": self._most,
-            "looks": self._looks,
-            "completed of it": self._stack.query(
-                f"SELECT count(*) FROM tasks WHERE account_id = {self._account_id} AND status = 4"
-            ),
-        }
+    async with beside(look()):
+        yield counts
+    if (most := max(counts, default=0)) > limit:
+        raise WrongCounts(f"an account with a limit of {limit} had {most} leases at once")
 
 
 SUBMITS = "accounts: submits"
@@ -363,27 +344,27 @@ async def measure_accounts(folder: Path, sizes: Sizes, keep: Keep) -> None:
 
 
 async def _over(folder: Path, sizes: Sizes, accounts: int, capped: int, keep: Keep) -> None:
-    tasks, part = sizes.one("tasks"), sizes.one("part")
+    tasks, part, cap = sizes.one("tasks"), sizes.one("part"), sizes.one("cap")
     parameters = {"accounts": accounts, "waiting at a capped one": capped}
     async with warm(folder, sizes) as (stack, meter):
-        limit = Limit(stack, await _capped(stack, capped, sizes.one("cap")), sizes.one("cap"))
+        capped_id = await _capped(stack, capped, cap)
         weights = await _make_accounts(stack, accounts)
         keep(Row(SUBMITS, {**parameters, **await load(stack, meter, tasks)}))
-        async with waiting_workers(stack, 2) as fleet, limit.watched():
+        async with waiting_workers(stack, 2) as fleet, watched(stack, capped_id, cap) as leases:
             keep(Row("accounts: drains", {**parameters, "drained": part, **await drain(stack, meter, fleet, part)}))
             completed = fleet.completed
         await asyncio.to_thread(scenario.check, stack, tasks + capped, completed)
         if accounts > _FEW:
             counts = dict(stack.rows(_STARTS.format(starts=part)))
             starts = {account_id: counts.get(account_id, 0) for account_id in weights}
-            for weight, values in shares(starts, weights).items():
-                keep(Row(SHARES, {**parameters, "weight": weight, **values}))
-            keep(
-                Row(
-                    "accounts: fairness",
-                    {**parameters, **fairness(starts, weights), **(limit.values() if capped else {})},
-                )
-            )
+            for weight, share in shares(starts, weights).items():
+                keep(Row(SHARES, {**parameters, "weight": weight, **share}))
+            values = fairness(starts, weights)
+            if capped:
+                done = f"SELECT count(*) FROM tasks WHERE account_id = {capped_id} AND status = 4"
+                values |= {"limit of the capped one": cap, "most leases of it": max(leases), "looks": len(leases)}
+                values["completed of it"] = stack.query(done)
+            keep(Row("accounts: fairness", {**parameters, **values}))
 
 
 async def _capped(stack: Stack, tasks: int, cap: int) -> int:
