@@ -26,7 +26,7 @@ from lab.chaos.faults import Fault, Scene
 from lab.chaos.figures import KILLS
 from lab.chaos.fleet import LEASE, POSTGRES, Fleet
 from lab.chaos.load import Load, Schedules
-from lab.chaos.observers import JournalingWatchers, Prober, Receiver, health_watched
+from lab.chaos.observers import JournalingWatchers, Receiver, health_watched, probing
 from lab.chaos.options import Options
 from lab.chaos.plan import Strikes
 from lab.deployment.database import Database
@@ -79,28 +79,18 @@ def _refusals(seed: int) -> Iterator[bool]:
 class Progress:
     """Looks at the database past all wires, whenever it can be reached."""
 
-    def __init__(
-        self, database: Database, strikes: Strikes, load: Load, say: Callable[[str], None], seconds: float
-    ) -> None:
-        """`seconds`: how long the campaign takes, about."""
-        self.open_tasks = 0
-        self._leases = 0
-        self._completed = 0
+    def __init__(self, database: Database) -> None:
+        self.open_tasks = self.leases = self.completed = 0
         self._database = database
-        self._strikes = strikes
-        self._load = load
-        self._say = say
-        self._begin = self._next_line = time.monotonic()
-        self._say_every = max(_SHORTEST, seconds / _LINES)
 
     def all_ended(self) -> bool:
         """Returns whether no task is open and no lease is left; False while nobody knows."""
-        return self.look() and not self.open_tasks and not self._leases
+        return self.look() and not self.open_tasks and not self.leases
 
     def look(self) -> bool:
         rows = self._rows(_COUNTS)
         if rows:
-            self.open_tasks, self._leases, self._completed = rows[0]
+            self.open_tasks, self.leases, self.completed = rows[0]
         return bool(rows)
 
     def ticked(self) -> float:
@@ -130,19 +120,6 @@ class Progress:
         except psycopg2.Error:
             return []
 
-    def tell(self) -> None:
-        answers, now = self.look(), time.monotonic()
-        if now < self._next_line:
-            return
-        self._next_line += self._say_every
-        struck = self._strikes.struck
-        kills = sum(count for kind, count in struck.items() if kind in KILLS)
-        self._say(
-            f"{now - self._begin:5.0f} s: {self._load.submitted} submitted, "
-            f"{self._completed} completed, {self.open_tasks} open, {self._leases} leased; "
-            f"{struck.total()} faults, {kills} of them kills{'' if answers else '; the database is away'}"
-        )
-
 
 class _Campaign:
     def __init__(self, options: Options, faults: Sequence[Fault], fleet: Fleet, say: Callable[[str], None]) -> None:
@@ -160,16 +137,17 @@ class _Campaign:
         )
         self._schedules = Schedules(fleet.target, journal)
         self._receiver = Receiver(journal, _refusals(seed))
-        self._prober = Prober(fleet.target, journal, f"{seed}-probe")
         self._watchers = JournalingWatchers(fleet.target, journal)
-        self._progress = Progress(fleet.database, self._strikes, self._load, say, options.seconds)
+        self._progress = Progress(fleet.database)
+        self._probe_id = f"{seed}-probe"
+        self._begin = self._next_line = time.monotonic()
 
     def run(self) -> Result:
         threading.excepthook = self._died
         self._say(f"all services are up; {len(self._faults)} faults in {self._seconds:g} s")
         with self._receiver:
             try:
-                with every(1.0, self._progress.tell, "progress"):
+                with every(1.0, self._tell, "progress"):
                     self._hurt()
                     self._recover()
             finally:
@@ -177,7 +155,7 @@ class _Campaign:
                 self._watchers.stop()
         evidence = self._evidence()
         problems = [str(violation) for violation in check(evidence)]
-        for part in (self, self._strikes, self._load, self._prober, self._watchers, self._receiver):
+        for part in (self, self._strikes, self._load, self._watchers, self._receiver):
             problems += part.wrong
         late: Counter[str] = Counter()
         for end in self._fleet.ended:
@@ -192,13 +170,26 @@ class _Campaign:
         threading.__excepthook__(thread)
         self.wrong.append(f"the thread {thread.thread and thread.thread.name} died: {thread.exc_value!r}")
 
+    def _tell(self) -> None:
+        answers, now = self._progress.look(), time.monotonic()
+        if now < self._next_line:
+            return
+        self._next_line += max(_SHORTEST, self._seconds / _LINES)
+        struck, progress = self._strikes.struck, self._progress
+        kills = sum(count for kind, count in struck.items() if kind in KILLS)
+        self._say(
+            f"{now - self._begin:5.0f} s: {self._load.submitted} submitted, "
+            f"{progress.completed} completed, {progress.open_tasks} open, {progress.leases} leased; "
+            f"{struck.total()} faults, {kills} of them kills{'' if answers else '; the database is away'}"
+        )
+
     def _hurt(self) -> None:
         account_ids = self._load.make_accounts()
         self._journal.append(self._receiver.subscribe(self._fleet.target))
         self._schedules.create(account_ids)
         self._watchers.start(account_ids)
-        health = health_watched(self._fleet.direct_targets, self._journal)
-        with self._prober.probing(account_ids[0]), health:
+        probing_one = probing(self._fleet.target, self._journal, self._probe_id, account_ids[0], self.wrong)
+        with probing_one, health_watched(self._fleet.direct_targets, self._journal):
             try:
                 self._load.start()
                 self._watchers.await_first(account_ids)

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -36,42 +37,33 @@ NETWORK = "127.0.0.1"
 """What `CONTENTGEN_WEBHOOK_ALLOW` has to name."""
 
 
-class Prober:
+@contextmanager
+def probing(target: str, journal: Appender, request_id: str, account_id: int, wrong: list[str]) -> Iterator[None]:
     """Finds out, a few times a second, whether a submit is acknowledged: how long recovery takes is read from that.
 
-    It submits one task under one request id for ever: each call is a transaction, and none makes a task.
+    It submits one task under one request id for ever: each call is a transaction, and none makes a task. `wrong` gets
+    what is answered by another task.
     """
+    with ContentGenerationClient(target) as client:
+        first = client.submit_task(account_id, _TOPIC, request_id=request_id)
+    journal.append(Submit(first, request_id, account_id, sha256(_TOPIC), time.time()))
 
-    def __init__(self, target: str, journal: Appender, request_id: str) -> None:
-        self.wrong: list[str] = []
-        """Where the same request id was answered by another task."""
-        self._target = target
-        self._journal = journal
-        self._request_id = request_id
-        self._task_id = ""
-
-    @contextmanager
-    def probing(self, account_id: int) -> Iterator[None]:
-        """Makes the one task, in this account, and probes within the block."""
-        with ContentGenerationClient(self._target) as client:
-            self._task_id = client.submit_task(account_id, _TOPIC, request_id=self._request_id)
-        self._journal.append(Submit(self._task_id, self._request_id, account_id, sha256(_TOPIC), time.time()))
-        with (
-            grpc.insecure_channel(self._target, _OPTIONS) as channel,
-            ContentGenerationClient(self._target, channel=channel, timeout=_PROBE_TIMEOUT) as client,
-            every(_PROBE_EVERY, lambda: self._probe(client, account_id), "prober"),
-        ):
-            yield
-
-    def _probe(self, client: ContentGenerationClient, account_id: int) -> None:
+    def probe(client: ContentGenerationClient) -> None:
         begin = time.time()
         try:
-            task_id = client.submit_task(account_id, _TOPIC, request_id=self._request_id)
+            task_id = client.submit_task(account_id, _TOPIC, request_id=request_id)
         except RequestError:
             return  # what a refused submit may say is for the load to judge
-        self._journal.append(Probe(begin, time.time()))
-        if task_id != self._task_id:
-            self.wrong.append(f"request {self._request_id} was answered by {task_id}, and before by {self._task_id}")
+        journal.append(Probe(begin, time.time()))
+        if task_id != first:
+            wrong.append(f"request {request_id} was answered by {task_id}, and before by {first}")
+
+    with (
+        grpc.insecure_channel(target, _OPTIONS) as channel,
+        ContentGenerationClient(target, channel=channel, timeout=_PROBE_TIMEOUT) as client,
+        every(_PROBE_EVERY, partial(probe, client), "prober"),
+    ):
+        yield
 
 
 @contextmanager
