@@ -6,6 +6,7 @@ import argparse
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from lab.chaos.faults import KINDS
@@ -53,14 +54,23 @@ class Options:
 def read(arguments: list[str]) -> Options:
     """Returns the options; ends the process with status 2 where they are wrong, with 0 after `--help`."""
     parser = _parser()
-    options = Options(**vars(parser.parse_args(arguments)))
+    values = vars(parser.parse_args(arguments))
+    minutes, names = values.pop("minutes"), values["faults"]
+    if minutes is not None:
+        values["seconds"] = 60 * minutes
+    options = Options(**values | {"faults": _ALL if names is None else frozenset(names.split(","))})
     for problem in _wrong(options):
         parser.error(problem)
     return options
 
 
 def _wrong(options: Options) -> Iterator[str]:
-    """Yields what would go wrong only after hours."""
+    """Yields what would go wrong at once, or only after hours."""
+    for name in ("seconds", "rate", "submits"):
+        if not 0 < getattr(options, name) < inf:
+            yield f"--{name}: has to be above 0"
+    if not 1 <= options.workers <= 64:
+        yield "--workers: has to be 1 to 64"
     if unknown := options.faults - _ALL:
         yield f"--faults: no such kind: {', '.join(sorted(unknown))}; --help lists them"
     if options.keep and options.keep.exists():
@@ -85,41 +95,15 @@ def _parser() -> argparse.ArgumentParser:
     any_seed = random.SystemRandom().randrange(1_000_000)
     parser.add_argument("--seed", type=int, default=any_seed, help="of the plan and of the load (default: by chance)")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument(
-        "--minutes", type=_minutes, dest="seconds", metavar="MINUTES", help="how long there are faults (default: 5)"
-    )
-    length.add_argument("--seconds", type=_positive, help="the same in seconds")
+    length.add_argument("--minutes", type=float, help="how long there are faults (default: 5)")
+    length.add_argument("--seconds", type=float, help="the same in seconds")
     parser.set_defaults(seconds=300.0)
-    parser.add_argument(
-        "--faults", type=_kinds, default=_ALL, metavar="KIND,KIND…", help="only these kinds (default: all)"
-    )
-    parser.add_argument("--rate", type=_positive, default=1.0, help="faults a second, about (default: %(default)g)")
-    parser.add_argument("--submits", type=_positive, default=1.5, help="submits a second, about (default: %(default)g)")
-    parser.add_argument("--workers", type=_workers, default=10, help="1 to 64, two slots each (default: %(default)s)")
+    parser.add_argument("--faults", metavar="KIND,KIND…", help="only these kinds (default: all)")
+    parser.add_argument("--rate", type=float, default=1.0, help="faults a second, about (default: %(default)g)")
+    parser.add_argument("--submits", type=float, default=1.5, help="submits a second, about (default: %(default)g)")
+    parser.add_argument("--workers", type=int, default=10, help="1 to 64, two slots each (default: %(default)s)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy journals and logs to this new folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
     parser.add_argument("--publish", type=Path, metavar="FILE", help="put the table of figures into this document")
     parser.add_argument("--plan", action="store_true", help="print the plan, and do nothing")
     return parser
-
-
-def _kinds(text: str) -> frozenset[str]:
-    return frozenset(text.split(","))
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("has to be above 0")
-    return value
-
-
-def _minutes(text: str) -> float:
-    return 60 * _positive(text)
-
-
-def _workers(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 64:
-        raise argparse.ArgumentTypeError("has to be 1 to 64")
-    return value
