@@ -24,6 +24,7 @@ from tests.harness.processes import belonging_to, freeze, living, signal_all, th
 from tests.harness.waiting import wait_until, wait_until_gone
 from tests.harness.wires import Trouble
 
+WORKER, SCHEDULER = "worker", "scheduler"
 _EXIT_LIMIT = 30.0
 """Seconds in which a service has to end that was told to, or a worker without its guard, on a busy machine."""
 
@@ -93,30 +94,23 @@ def kill(scene: Scene, fault: Fault) -> Iterator[None]:
     node.launch()
 
 
-def stop_worker(scene: Scene, fault: Fault) -> Iterator[None]:
-    """A second TERM does not wait for what runs."""
-    node = _told_to_end(scene, fault)
-    yield
-    node.end()
-    _ended_well(node)
-    node.launch()
+def stop(scene: Scene, fault: Fault) -> Iterator[None]:
+    """Sends TERM to what has come up: before that it ends it as it ends any process.
 
-
-def stop_scheduler(scene: Scene, fault: Fault) -> Iterator[None]:
-    node = _told_to_end(scene, fault)
-    _ended_well(node)
-    yield
-    node.launch()
-
-
-def _told_to_end(scene: Scene, fault: Fault) -> Node:
-    """Returns the victim, once it has come up: before that TERM ends it as it ends any process. Raises MissedError."""
+    A worker may drain until the fault is over. A second TERM then does not wait for what runs.
+    """
     node = scene.node(fault)
     if not node.served:
         raise MissedError
     scene.note(fault, "stop")
     node.end()
-    return node
+    if node.kind == SCHEDULER:
+        _ended_well(node)
+    yield
+    if node.kind == WORKER:
+        node.end()
+        _ended_well(node)
+    node.launch()
 
 
 def _ended_well(node: Node) -> None:
@@ -330,27 +324,20 @@ def _held(
     holder.close()
 
 
-_SOME = "SELECT FROM {table} WHERE {key} IN (SELECT {key} FROM {table} ORDER BY random() LIMIT {rows}) FOR UPDATE"
 _SOME_ROWS: Mapping[str, str] = {
-    **{
-        table: _SOME.format(table=table, key="task_key", rows=3)
-        for table in ("tasks", "ready", "delayed", "leases", "task_payloads")
-    },
-    "shares": _SOME.format(table="shares", key="account_id", rows=1),
-    "accounts": _SOME.format(table="accounts", key="account_id", rows=1),
-    "workers": _SOME.format(table="workers", key="worker_id", rows=2),
-    "contents": _SOME.format(table="contents", key="content_id", rows=3),
-    "publish_pool": _SOME.format(table="publish_pool", key="content_id", rows=3),
-    "task_counts": "SELECT FROM task_counts FOR UPDATE",
-    "reaper": "SELECT FROM reaper FOR UPDATE",
-}
+    table: f"SELECT FROM {table} WHERE {key} IN (SELECT {key} FROM {table} ORDER BY random() LIMIT {rows}) FOR UPDATE"
+    for key, rows, tables in (
+        ("task_key", 3, ("tasks", "ready", "delayed", "leases", "task_payloads")),
+        ("account_id", 1, ("shares", "accounts")),
+        ("worker_id", 2, ("workers",)),
+        ("content_id", 3, ("contents", "publish_pool")),
+    )
+    for table in tables
+} | {table: f"SELECT FROM {table} FOR UPDATE" for table in ("task_counts", "reaper")}
 """By table: what locks some of its rows, those of one account or two workers at most."""
 
 
 # All that can be done.
-
-
-WORKER, SCHEDULER = "worker", "scheduler"
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,7 +364,7 @@ KINDS = (
     Kind("worker-freeze", 5, WORKER, 0.5, 9.0, freeze_node, "SIGSTOP to a worker, SIGCONT later"),
     Kind("guard-freeze", 3, WORKER, 0.3, 6.0, freeze_guard, "SIGSTOP to a guard, SIGCONT later"),
     Kind("machine-freeze", 3, WORKER, 0.5, 9.0, freeze_at_once, "SIGSTOP to worker, guard and all CLIs, SIGCONT later"),
-    Kind("worker-stop", 3, WORKER, 0.0, 6.0, stop_worker, "TERM to a worker and, if it still drains then, TERM again"),
+    Kind("worker-stop", 3, WORKER, 0.0, 6.0, stop, "TERM to a worker and, if it still drains then, TERM again"),
     Kind("worker-disk-full", 2, WORKER, 1.0, 5.0, fill_disk, "no space for spool, marks and scratch", needs_disks=True),
     Kind("worker-cut", 4, WORKER, 0.0, 5.0, wire, "a worker's connections are reset, and new ones too"),
     Kind("worker-hole", 3, WORKER, 1.0, 9.0, wire, "a worker's bytes vanish in both directions, half-open"),
@@ -386,7 +373,7 @@ KINDS = (
     Kind("client-cut", 1.5, SCHEDULER, 0.0, 2.0, wire, "clients' connections to a scheduler are reset"),
     Kind("client-hole", 1, SCHEDULER, 0.5, 4.0, wire, "clients' bytes to a scheduler and back vanish"),
     Kind("scheduler-kill", 4, SCHEDULER, 0.1, 3.0, kill, "kill -9 to a scheduler"),
-    Kind("scheduler-stop", 1, SCHEDULER, 0.1, 2.0, stop_scheduler, "TERM to a scheduler, which drains"),
+    Kind("scheduler-stop", 1, SCHEDULER, 0.1, 2.0, stop, "TERM to a scheduler, which drains"),
     Kind("scheduler-freeze", 1, SCHEDULER, 0.5, 4.0, freeze_node, "SIGSTOP to a scheduler, SIGCONT later"),
     Kind("scheduler-stall", 1, SCHEDULER, 6.0, 9.0, freeze_node, "a scheduler stands still for longer than a lease"),
     Kind("store-cut", 1, SCHEDULER, 0.0, 3.0, wire, "a scheduler's connections to PostgreSQL are reset"),

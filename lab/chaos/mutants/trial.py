@@ -162,20 +162,17 @@ class Trial:
 
     @contextmanager
     def submitting(self, account_id: int) -> Iterator[None]:
-        with ThreadPoolExecutor(1) as pool:
-            submitted = pool.submit(self._submit_patiently, account_id)
-            yield
-            submitted.result()
-
-    def _submit_patiently(self, account_id: int) -> None:
-        """It may be refused while another session holds what it needs."""
+        """Submits a task beside the block; it may be refused while another session holds what it needs."""
 
         def taken() -> bool:
             with suppress(grpc.RpcError):
                 return bool(self.submit(account_id, seconds="0.2"))
             return False
 
-        wait_until(taken, within=_ENDED, what="the submit is acknowledged")
+        with ThreadPoolExecutor(1) as pool:
+            submitted = pool.submit(wait_until, taken, within=_ENDED, what="the submit is acknowledged")
+            yield
+            submitted.result()
 
     def probe(self, account_id: int, *, until: float) -> None:
         """Submits one task again and again for so many seconds; each acknowledgement is journaled."""
