@@ -50,23 +50,22 @@ def move(source: Status, target: Status, time: float, *, by: tuple[int, str] = (
     return Event(source, target, time, *by, reason)
 
 
-def completed(begin: float, attempt: int, worker: str, end: float) -> list[Event]:
+def leased(begin: float, attempt: int, worker: str) -> list[Event]:
     source = attempt, worker
     return [
         move(S.PENDING, S.SUBMITTED, begin, by=source),
         move(S.SUBMITTED, S.PROCESSING, begin + 0.1, by=source),
-        move(S.PROCESSING, S.COMPLETED, end, by=source),
     ]
+
+
+def completed(begin: float, attempt: int, worker: str, end: float) -> list[Event]:
+    return [*leased(begin, attempt, worker), move(S.PROCESSING, S.COMPLETED, end, by=(attempt, worker))]
 
 
 def lost(begin: float, attempt: int, worker: str, end: float) -> list[Event]:
-    source = attempt, worker
-    return [
-        move(S.PENDING, S.SUBMITTED, begin, by=source),
-        move(S.SUBMITTED, S.PROCESSING, begin + 0.1, by=source),
-        move(S.PROCESSING, S.FAILED, end, by=source, reason="WORKER_LOST"),
-        move(S.FAILED, S.PENDING, end, by=source, reason="REQUEUED"),
-    ]
+    failed = move(S.PROCESSING, S.FAILED, end, by=(attempt, worker), reason="WORKER_LOST")
+    requeued = move(S.FAILED, S.PENDING, end, by=(attempt, worker), reason="REQUEUED")
+    return [*leased(begin, attempt, worker), failed, requeued]
 
 
 def content(content_id: int, task_id: str, of: str) -> StoredContent:
@@ -229,7 +228,7 @@ def subscribed(received: Sequence[Received]) -> Evidence:
 def retried_and_told(*statuses: str) -> Evidence:
     """A task failed, was retried by a client and completed; its ends were told in this order."""
     failed = [
-        *completed(2, 1, "v", 4)[:2],
+        *leased(2, 1, "v"),
         move(S.PROCESSING, S.FAILED, 4, by=(1, "v"), reason="CREATOR_FAILED"),
         move(S.FAILED, S.PENDING, 6, reason="RETRIED_BY_CLIENT"),
     ]
