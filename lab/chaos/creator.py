@@ -45,14 +45,8 @@ class Run:
         self._journal = os.open(os.environ["CHAOS_JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
     def start(self) -> None:
-        self._note(
-            "start",
-            task_id=self.task_id,
-            pid=os.getpid(),
-            pid_start=_process_start(),
-            worker=os.environ["CHAOS_WORKER"],
-            time=time.time(),
-        )
+        worker = os.environ["CHAOS_WORKER"]
+        self._note("start", task_id=self.task_id, pid=os.getpid(), worker=worker, time=time.time())
 
     def beat(self) -> None:
         self._note("beat")
@@ -169,12 +163,6 @@ def _sha256(data: bytes) -> str:
 def _uuid() -> str:
     digits = os.urandom(16).hex()
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-
-
-def _process_start() -> int:
-    """Returns when this process was started, in clock ticks: with it a process id that is used again is known."""
-    with open("/proc/self/stat") as stat:  # noqa: PTH123 - as above
-        return int(stat.read().rpartition(")")[2].split()[19])
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from scheduler_svc.domain.lifecycle import Status
 
@@ -26,7 +26,7 @@ JOURNAL = "campaign.jsonl"
 class Run:
     """One run of the CLI, from a `start` line, its `beat` lines and an `end` line with the same `run`.
 
-    start: task_id, run, pid, pid_start, worker, time, boottime; beat: run, boottime; end: run, status, body_sha256,
+    start: task_id, run, pid, worker, time, boottime; beat: run, boottime; end: run, status, body_sha256,
     file_sha256, boottime, written just before the result is printed; printed: run, boottime, just after.
     """
 
@@ -34,9 +34,6 @@ class Run:
     run: str
     """A UUID, which stands in the body of the result too."""
     worker: str
-    pid: int
-    pid_start: int
-    """Ticks since boot: two runs with one pid are told apart by it."""
     time: float
     boottime: float
     last: float
@@ -59,7 +56,6 @@ class Submit:
     account_id: int
     topic_sha256: str
     time: float
-    priority: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +295,7 @@ Problem = tuple[str, str]
 # Journals: files of one JSON object a line, that processes append to while they are being killed.
 
 
+R = TypeVar("R", bound=Record | Run)
 _KINDS: dict[str, type[Record]] = {
     field: get_args(hint)[0] for field, hint in get_type_hints(Journals).items() if field != "runs"
 }
@@ -341,7 +338,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 raise ValueError(f"{path}, line {number}: {error}: {line[:200]!r}") from None
 
 
-def _record(kind: type[Record], line: dict[str, Any]) -> Record:
+def _record(kind: type[R], line: dict[str, Any]) -> R:
     return kind(**{name: line[name] for name in kind.__dataclass_fields__ if name in line})
 
 
@@ -350,7 +347,7 @@ def _runs(lines: Iterator[dict[str, Any]]) -> list[Run]:
     for line in lines:
         event, name, last = line.pop("event"), line["run"], line["boottime"]
         if event == "start":
-            runs[name] = Run(**line, last=last)
+            runs[name] = _record(Run, {**line, "last": last})
         elif event == "end":
             status, body, file = line["status"], line["body_sha256"], line["file_sha256"] or None
             runs[name] = replace(runs[name], last=last, status=status, body_sha256=body, file_sha256=file)

@@ -164,7 +164,7 @@ class Load(Callers):
             if not task_id:
                 self._journal.append(Unsure(*request))
                 continue
-            self._journal.append(Submit(task_id, *request, item.arguments["priority"]))
+            self._journal.append(Submit(task_id, *request))
             self.submitted += 1
             for delay, action in item.then:
                 self._later_calls.put((time.monotonic() + delay, task_id, action))

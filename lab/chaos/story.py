@@ -42,7 +42,7 @@ def run(name: str, task_id: str, worker: str, begin: float, end: float, *, kille
     """Returns a run whose times of both clocks are alike."""
     status, body = (None, None) if killed else (0, f"body of {name}")
     file = None if killed else f"file of {name}"
-    return Run(task_id, name, worker, 1, 1, begin, begin, end, status, body, file, printed=not killed)
+    return Run(task_id, name, worker, begin, begin, end, status, body, file, printed=not killed)
 
 
 def move(source: Status, target: Status, time: float, *, by: tuple[int, str] = (0, ""), reason: str = "") -> Event:

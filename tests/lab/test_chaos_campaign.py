@@ -135,8 +135,8 @@ def test_no_space_for_scratch_is_a_failure_of_its_own(creator: Creator, tmp_path
 # What processes write into a campaign's journals while they are killed is read as it was meant.
 
 
-START = {"event": "start", "run": "a", "task_id": "t", "worker": "w", "pid": 7, "pid_start": 70, "time": 1000.0}
-STARTED = Run("t", "a", "w", 7, 70, 1000.0, 10.0, 10.0)
+START = {"event": "start", "run": "a", "task_id": "t", "worker": "w", "pid": 7, "time": 1000.0}
+STARTED = Run("t", "a", "w", 1000.0, 10.0, 10.0)
 NONE = Journals(*([] for _ in fields(Journals)))
 
 
@@ -152,7 +152,7 @@ def test_journals_that_were_never_begun_are_empty(tmp_path: Path) -> None:
 
 def test_appended_records_are_read(tmp_path: Path) -> None:
     records: dict[str, Any] = {
-        "submits": evidence.Submit("t", "r", 1, "0123", 1000.0, 9),
+        "submits": evidence.Submit("t", "r", 1, "0123", 1000.0),
         "unsure": evidence.Unsure("s", 1, "4567", 1001.0),
         "cancels": evidence.Cancel("t", "cancelled", 1002.0),
         "faults": evidence.Fault(evidence.KILL, "worker-1", 1003.0, 13.0, 2.0),
@@ -176,8 +176,8 @@ def test_a_run_lives_until_its_last_beat_be_it_of_what_it_has_left_behind(tmp_pa
     end = {"event": "end", "run": "b", "status": 0, "body_sha256": "ab", "file_sha256": "cd"}
     write(tmp_path, (START, 10.0), (other, 11.0), (beat, 11.5), (end, 12.0), (beat | {"run": "b"}, 12.5))
     assert read_journals(tmp_path).runs == [
-        Run("t", "a", "w", 7, 70, 1000.0, 10.0, 11.5),
-        Run("t", "b", "w", 8, 70, 1000.0, 11.0, 12.5, 0, "ab", "cd"),
+        Run("t", "a", "w", 1000.0, 10.0, 11.5),
+        Run("t", "b", "w", 1000.0, 11.0, 12.5, 0, "ab", "cd"),
     ]
 
 

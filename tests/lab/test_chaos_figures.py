@@ -39,7 +39,7 @@ EPOCH = 1_000.0
 
 def run(name: str, task_id: str, worker: str, begin: float, last: float, *, body: str | None = None) -> Run:
     status = None if body is None else 0
-    return Run(task_id, name, worker, 1, 1, EPOCH + begin, begin, last, status, body, printed=body is not None)
+    return Run(task_id, name, worker, EPOCH + begin, begin, last, status, body, printed=body is not None)
 
 
 def kill(planned: str, victim: str, at: float, duration: float = 0.5) -> Fault:
