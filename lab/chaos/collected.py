@@ -95,19 +95,9 @@ def _rows(connection: psycopg2.extensions.connection, sql: str) -> Iterator[Any]
 
 def _task(row: Any) -> StoredTask:
     key, account_id, status, request_id, topic, auto_approve, retries, max_retries, content_id, places, limit = row
-    return StoredTask(
-        task_id=format_task_id(key),
-        account_id=account_id,
-        status=Status(status),
-        request_id=request_id,
-        topic_sha256=sha256(topic or ""),
-        auto_approve=auto_approve,
-        retry_count=retries,
-        max_retries=max_retries,
-        content_id=content_id,
-        places=tuple(places),
-        timeout=limit / 1000,
-    )
+    submitted = (request_id, sha256(topic or ""), auto_approve)
+    so_far = (retries, max_retries, content_id, tuple(places), limit / 1000)
+    return StoredTask(format_task_id(key), account_id, Status(status), *submitted, *so_far)
 
 
 def _content(row: Any) -> StoredContent:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from lab.benchmarks import conditions
 from lab.benchmarks.conditions import Conditions
@@ -49,11 +49,6 @@ class Median:
     high: float
     rounds: int
 
-    @classmethod
-    def of(cls, figures: Sequence[Figure]) -> Self:
-        values = [figure.value for figure in figures]
-        return cls(statistics.median(values), min(values), max(values), len(values))
-
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -61,8 +56,8 @@ class Kept:
     figures: tuple[Figure, ...]
 
     def median(self, peer: str, measure: str) -> Median | None:
-        figures = [figure for figure in self.figures if (figure.peer, figure.measure) == (peer, measure)]
-        return Median.of(figures) if figures else None
+        values = [figure.value for figure in self.figures if (figure.peer, figure.measure) == (peer, measure)]
+        return Median(statistics.median(values), min(values), max(values), len(values)) if values else None
 
 
 def read_figures(lines: Iterable[str]) -> Kept:
