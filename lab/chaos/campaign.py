@@ -5,6 +5,7 @@ A line every few seconds tells of it meanwhile. Above everything but the command
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import threading
@@ -21,11 +22,11 @@ import psycopg2
 from contentgen import ContentGenerationClient, RequestError
 from lab.chaos.checker import check
 from lab.chaos.collected import ask, left_by_postgres, left_by_services, read_stored, settled
-from lab.chaos.evidence import JOURNAL, Appender, Evidence, Leftover, read_journals
+from lab.chaos.evidence import JOURNAL, Appender, Evidence, Leftover, Scheduled, read_journals
 from lab.chaos.faults import Fault, Scene
 from lab.chaos.figures import KILLS
 from lab.chaos.fleet import LEASE, POSTGRES, Fleet
-from lab.chaos.load import Load, Schedules
+from lab.chaos.load import Load, pause, schedule
 from lab.chaos.observers import JournalingWatchers, Receiver, health_watched, probing
 from lab.chaos.options import Options
 from lab.chaos.plan import Strikes
@@ -67,13 +68,6 @@ def run(options: Options, faults: Sequence[Fault], folder: Path, say: Callable[[
     """
     with Fleet(folder, options.workers, disks=disks) as fleet:
         return _Campaign(options, faults, fleet, say).run()
-
-
-def _refusals(seed: int) -> Iterator[bool]:
-    """Says of one delivery of the webhook after the other whether its receiver answers it with an error."""
-    chance = random.Random(f"receiver {seed}")
-    while True:
-        yield chance.random() < 0.1
 
 
 class Progress:
@@ -135,8 +129,9 @@ class _Campaign:
         self._load = Load(
             fleet.target, journal, seed, rate=options.submits, busy=lambda: self._progress.open_tasks > _MAX_OPEN
         )
-        self._schedules = Schedules(fleet.target, journal)
-        self._receiver = Receiver(journal, _refusals(seed))
+        self._schedules: list[Scheduled] = []
+        refusals = random.Random(f"receiver {seed}")
+        self._receiver = Receiver(journal, (refusals.random() < 0.1 for _ in itertools.count()))
         self._watchers = JournalingWatchers(fleet.target, journal)
         self._progress = Progress(fleet.database)
         self._probe_id = f"{seed}-probe"
@@ -186,7 +181,7 @@ class _Campaign:
     def _hurt(self) -> None:
         account_ids = self._load.make_accounts()
         self._journal.append(self._receiver.subscribe(self._fleet.target))
-        self._schedules.create(account_ids)
+        self._schedules += schedule(self._fleet.target, account_ids)
         self._watchers.start(account_ids)
         probing_one = probing(self._fleet.target, self._journal, self._probe_id, account_ids[0], self.wrong)
         with probing_one, health_watched(self._fleet.direct_targets, self._journal):
@@ -207,7 +202,7 @@ class _Campaign:
             self._fleet.await_health(60.0)
         with self._noted():
             ticked = wait_until(self._progress.ticked, within=30.0, what="no tick is due")
-            self._schedules.pause(ticked)
+            pause(self._fleet.target, self._schedules, self._journal, ticked)
         with self._noted(), ContentGenerationClient(self._fleet.target) as client:
             wait_until(lambda: self._all_ended(client), within=240.0, what="every task has ended")
         self._receiver.patient = True

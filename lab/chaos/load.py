@@ -6,7 +6,7 @@ import hashlib
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from queue import PriorityQueue
@@ -191,28 +191,24 @@ def _changed(client: ContentGenerationClient, task_id: str, action: str) -> bool
         return False
 
 
-class Schedules:
-    """One an account, which ticks every minute and catches up what it missed. Created before anything is hurt."""
+def schedule(target: str, account_ids: Sequence[int]) -> list[Scheduled]:
+    """Creates a schedule an account, which ticks every minute and catches up what it missed. Nothing is hurt yet."""
+    schedules = []
+    with ContentGenerationClient(target) as client:
+        for account_id in account_ids:
+            created = client.create_schedule(account_id, "* * * * *", _TASK, catch_up="all", jitter=_JITTER)
+            begin = datetime.fromisoformat(created["created_at"]).timestamp()
+            schedules.append(Scheduled(created["schedule_id"], account_id, begin, begin, _JITTER))
+    return schedules
 
-    def __init__(self, target: str, journal: Appender) -> None:
-        self._target = target
-        self._journal = journal
-        self._begins: dict[int, tuple[int, float]] = {}
 
-    def create(self, account_ids: Sequence[int]) -> None:
-        with ContentGenerationClient(self._target) as client:
-            for account_id in account_ids:
-                schedule = client.create_schedule(account_id, "* * * * *", _TASK, catch_up="all", jitter=_JITTER)
-                begin = datetime.fromisoformat(schedule["created_at"]).timestamp()
-                self._begins[schedule["schedule_id"]] = account_id, begin
-
-    def pause(self, until: float) -> None:
-        """Ends the ticks, and journals that none before `until` waits any more. Schedulers are well."""
-        with ContentGenerationClient(self._target) as client:
-            for schedule_id, (account_id, begin) in self._begins.items():
-                while not _paused(client, schedule_id):
-                    time.sleep(0.3)
-                self._journal.append(Scheduled(schedule_id, account_id, begin, until, _JITTER))
+def pause(target: str, schedules: Sequence[Scheduled], journal: Appender, until: float) -> None:
+    """Ends the ticks, and journals that none before `until` waits any more. Schedulers are well."""
+    with ContentGenerationClient(target) as client:
+        for ticking in schedules:
+            while not _paused(client, ticking.schedule_id):
+                time.sleep(0.3)
+            journal.append(replace(ticking, until=until))
 
 
 def _paused(client: ContentGenerationClient, schedule_id: int) -> bool:

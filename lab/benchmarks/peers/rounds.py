@@ -39,7 +39,8 @@ class Step(Child):
     def __init__(self, contender: Contender, python: Path, scene: Scene) -> None:
         super().__init__("benchmarks.peers.apps.driver.drive", scene.folder, "driver", peer=contender.module)
         self.python = str(python)
-        self.environment = environment(scene)
+        paths = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+        self.environment = scene.environment() | paths | {"dramatiq_queue_prefetch": "1000"}
         self._contender = contender
         self._scene = scene
 
@@ -85,11 +86,6 @@ def check(contender: Contender, scene: Scene, counts: Mapping[str, int], tasks: 
             f"{contender.name} on {contender.store.value}: {misses} where {expected} were expected;"
             f" the logs are in {scene.folder}"
         )
-
-
-def environment(scene: Scene) -> dict[str, str]:
-    paths = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    return scene.environment() | paths | {"dramatiq_queue_prefetch": "1000"}
 
 
 @asynccontextmanager

@@ -32,10 +32,8 @@ _EVERY = {title: every for case in CASES.values() for title, every in case.every
 
 def tables(kept: Kept) -> str:
     titles = dict.fromkeys(row.table for row in kept.rows)
-    rows_by_title = {title: kept.of(title)[:: _EVERY.get(title, 1)] for title in titles if _EVERY.get(title, 1)}
-    return "\n\n".join(
-        [*(_titled(title, rows) for title, rows in rows_by_title.items()), _runs(kept), *_conditions(kept)]
-    )
+    rows = (_titled(title, kept.of(title)[:: _EVERY.get(title, 1)]) for title in titles if _EVERY.get(title, 1))
+    return "\n\n".join([*rows, _runs(kept), *_conditions(kept)])
 
 
 def line(row: Row) -> str:
