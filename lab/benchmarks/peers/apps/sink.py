@@ -56,7 +56,7 @@ class Handler:
         if scene.job == OURS:
             self._pool = await asyncpg.create_pool(scene.postgres, min_size=connections, max_size=connections)
         self._tally = Tally(scene.folder)
-        await self._tally.until_go()
+        self._tally.wait_for_go()
 
     async def handle(self, article: dict[str, Any]) -> str | None:
         self._tally.add()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis.asyncio import Redis
 from taskiq import TaskiqEvents
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 
 from lab.benchmarks.peers.apps import sink
-from lab.benchmarks.peers.apps.peer import OURS, Peer, Scene, in_flight, task
+from lab.benchmarks.peers.apps.peer import OURS, RedisPeer, Scene, in_flight, task
 
 _scene = Scene.from_environment()
 broker = RedisStreamBroker(f"{_scene.redis}/0")
@@ -29,11 +28,8 @@ async def handle(article: dict[str, Any]) -> str | None:
     return await _handler.handle(article)
 
 
-class TaskiqPeer(Peer):
-    def __init__(self, _: Scene) -> None:
-        self._queue = Redis.from_url(f"{_scene.redis}/0")
-        self._results = Redis.from_url(f"{_scene.redis}/1")
-        self._enqueued = 0
+class TaskiqPeer(RedisPeer):
+    _enqueued = 0
 
     async def open(self) -> None:
         await broker.startup()
@@ -49,9 +45,6 @@ class TaskiqPeer(Peer):
         else:
             done = await self.kept()
         return self._enqueued - done
-
-    async def kept(self) -> int:
-        return int(await self._results.dbsize())
 
 
 peer = TaskiqPeer
