@@ -23,12 +23,11 @@ from contentgen import ContentGenerationClient, RequestError
 from lab.chaos.checker import check
 from lab.chaos.collected import ask, left_by_postgres, left_by_services, read_stored, settled
 from lab.chaos.evidence import JOURNAL, Appender, Evidence, Leftover, Scheduled, read_journals
-from lab.chaos.faults import Fault, Scene
+from lab.chaos.faults import KINDS, Fault, Scene
 from lab.chaos.figures import KILLS
 from lab.chaos.fleet import LEASE, POSTGRES, Fleet
 from lab.chaos.load import Load, pause, schedule
 from lab.chaos.observers import JournalingWatchers, Receiver, health_watched, probing
-from lab.chaos.options import Options
 from lab.chaos.plan import Strikes
 from lab.deployment.database import Database
 from lab.deployment.deployment import every
@@ -47,6 +46,33 @@ _COUNTS = f"""
 _TICKED = """
     SELECT extract(epoch FROM now())::float8 WHERE NOT EXISTS (SELECT FROM schedules WHERE due_time <= now())
 """
+
+
+ALL = frozenset(kind.name for kind in KINDS)
+"""The kinds of faults."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    seed: int
+    seconds: float
+    """How long there are faults and load; what comes before and after takes another half minute or more."""
+    workers: int
+    rate: float
+    submits: float
+    faults: frozenset[str]
+    keep: Path | None
+    json: Path | None
+    publish: Path | None
+    plan: bool
+
+    @property
+    def command(self) -> str:
+        kinds = "" if self.faults == ALL else f" --faults {','.join(sorted(self.faults))}"
+        return (
+            f"python -m lab.chaos --seed {self.seed} --seconds {self.seconds:g} --rate {self.rate:g}"
+            f" --workers {self.workers} --submits {self.submits:g}{kinds}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +144,6 @@ class Progress:
 class _Campaign:
     def __init__(self, options: Options, faults: Sequence[Fault], fleet: Fleet, say: Callable[[str], None]) -> None:
         self._seconds = options.seconds
-        """How long there are faults and load; what comes before and after takes another half minute or more."""
         self._faults = faults
         self._fleet = fleet
         self._say = say
