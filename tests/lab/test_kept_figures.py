@@ -23,7 +23,7 @@ from lab.benchmarks.peers import figures, rounds
 from lab.benchmarks.peers.apps.peer import OURS, PLAIN, Scene, Tallies, Tally
 from lab.benchmarks.peers.contenders import ALL, PEERS, Store
 from lab.benchmarks.peers.figures import Figure
-from lab.benchmarks.peers.servers import WorkerFailed, Workers
+from lab.benchmarks.peers.rounds import WorkerFailed, Workers
 from lab.benchmarks.scale import __main__ as scale
 from lab.benchmarks.scale import steady, tables
 from lab.benchmarks.scale.case import Kept, Row, Run, Sizes, read_rows

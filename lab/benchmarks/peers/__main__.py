@@ -35,9 +35,9 @@ from pathlib import Path
 from lab.benchmarks import conditions
 from lab.benchmarks.command import lent_folder, run_measurement
 from lab.benchmarks.kept import add_arguments, line_of, show_kept
-from lab.benchmarks.peers import figures, rounds, servers
+from lab.benchmarks.peers import figures, rounds
 from lab.benchmarks.peers.contenders import ALL, CONTENTGEN, OURS, Contender, Store
-from lab.benchmarks.peers.servers import WorkerFailed
+from lab.benchmarks.peers.rounds import REDIS_SERVER, NoRedis, WorkerFailed
 
 PYTHON = Path("build/peers-venv/bin/python")
 REDIS = {
@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
     contenders = _chosen(parser, arguments)
     if any(contender.key != CONTENTGEN for contender in contenders) and not arguments.python.exists():
         parser.error(f"there is no {arguments.python}: `make bench-peers` installs the peers' packages there")
-    return run_measurement(_run(arguments, contenders), (WorkerFailed, servers.NoRedis))
+    return run_measurement(_run(arguments, contenders), (WorkerFailed, NoRedis))
 
 
 def _chosen(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list[Contender]:
@@ -96,7 +96,7 @@ def _chosen(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> l
     stores = (Store.POSTGRES, *REDIS[arguments.redis])
     contenders = [contender for contender in ALL if (contender.key in names if names else contender.store in stores)]
     missing = [contender.key for contender in contenders if contender.store.is_redis]
-    if missing and not servers.REDIS_SERVER:
+    if missing and not REDIS_SERVER:
         sys.stderr.write(f"left out, as redis-server is not installed: {', '.join(missing)}\n")
         contenders = [contender for contender in contenders if not contender.store.is_redis]
     return contenders
@@ -154,7 +154,7 @@ def _versions(contenders: Sequence[Contender], python: Path) -> dict[str, str]:
     if any(contender.key == CONTENTGEN for contender in contenders):
         versions |= {package: version(package) for package in OURS.packages}
     if any(contender.store.is_redis for contender in contenders):
-        output = subprocess.run([str(servers.REDIS_SERVER), "--version"], capture_output=True, text=True, check=True)
+        output = subprocess.run([str(REDIS_SERVER), "--version"], capture_output=True, text=True, check=True)
         versions["redis-server"] = output.stdout.split("v=")[1].split()[0]
     return versions
 
