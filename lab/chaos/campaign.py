@@ -21,13 +21,12 @@ import psycopg2
 
 from contentgen import ContentGenerationClient, RequestError
 from lab.chaos.checker import check
+from lab.chaos.clients import JournalingWatchers, Load, Receiver, health_watched, pause, probing, schedule
 from lab.chaos.collected import ask, left_by_postgres, left_by_services, read_stored, settled
 from lab.chaos.evidence import JOURNAL, Appender, Evidence, Leftover, Scheduled, read_journals
 from lab.chaos.faults import KINDS, Fault, Scene
 from lab.chaos.figures import KILLS
 from lab.chaos.fleet import LEASE, POSTGRES, Fleet
-from lab.chaos.load import Load, pause, schedule
-from lab.chaos.observers import JournalingWatchers, Receiver, health_watched, probing
 from lab.chaos.plan import Strikes
 from lab.deployment.database import Database
 from lab.deployment.deployment import every

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lab.chaos import creator
+from lab.chaos.clients import NETWORK
 from lab.chaos.evidence import CREATOR_JOURNAL
-from lab.chaos.observers import NETWORK
 from lab.deployment.database import Database
 from lab.deployment.deployment import WORKER_LOSSES, Deployment
 from tests.harness.process import START_LIMIT

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from lab.chaos import evidence
+from lab.chaos.clients import ACCOUNTS, Wish, wish
 from lab.chaos.creator import FILE, PICTURES
 from lab.chaos.evidence import CREATOR_JOURNAL, JOURNAL, Appender, Journals, Run, read_journals
 from lab.chaos.faults import KINDS, Fault
 from lab.chaos.fleet import EVERYTHING, creator_settings, victims, write_creator
-from lab.chaos.load import ACCOUNTS, Wish, wish
 from lab.chaos.plan import plan
 from tests.harness.load import Callers
 from tests.harness.processes import belonging_to, living

@@ -18,10 +18,10 @@ import psycopg2
 
 from contentgen.client import ContentGenerationClient
 from lab.chaos import evidence
+from lab.chaos.clients import NETWORK, Receiver
 from lab.chaos.collected import ask, left_by_services, read_stored, settled, sha256
 from lab.chaos.evidence import JOURNAL, Appender, Evidence, Journals, Leftover, Run, Submit, read_journals
 from lab.chaos.fleet import POSTGRES, creator_settings, write_creator
-from lab.chaos.observers import NETWORK, Receiver
 from lab.chaos.properties.notices import MINUTE
 from tests.harness.cluster import rows_of, server_folder
 from tests.harness.process import STOP_LIMIT
