@@ -56,22 +56,11 @@ class Sample:
     workers: int
 
 
-@dataclass(frozen=True, slots=True)
-class Burst:
-    """When it came, and the seconds from then on. `scaled_up`: as many workers serve as it ever had."""
-
-    tasks: int
-    time: float
-    first_worker: float
-    scaled_up: float
-    drained: float
-    at_zero: float
-
-
 @dataclass(slots=True)
 class Outcome:
     samples: list[Sample] = field(default_factory=list)
-    bursts: list[Burst] = field(default_factory=list)
+    bursts: list[dict[str, float]] = field(default_factory=list)
+    """Of each: its tasks, when it came, and the seconds from then on."""
     attempts: dict[int, int] = field(default_factory=dict)
     """How many tasks needed how many attempts: all need one if no CLI was stopped."""
     completed: int = 0
@@ -180,18 +169,21 @@ def measure(stack: Stack, options: Options) -> Outcome:
     return outcome
 
 
-def _burst(tasks: int, begin: float, samples: list[Sample]) -> Burst:
-    """Returns what the samples say of a burst, and says it on stderr."""
+def _burst(tasks: int, begin: float, samples: list[Sample]) -> dict[str, float]:
+    """Returns what the samples say of a burst, and says it on stderr. All serve once as many do as ever did."""
     maximum = max(sample.serving for sample in samples)
-    first = next(sample.time for sample in samples if sample.serving) - begin
-    scaled = next(sample.time for sample in samples if sample.serving == maximum) - begin
-    drained = next(sample.time for sample in samples if not sample.open_tasks) - begin
-    at_zero = samples[-1].time - begin
+    moments = {
+        "first_worker": next(sample.time for sample in samples if sample.serving),
+        "scaled_up": next(sample.time for sample in samples if sample.serving == maximum),
+        "drained": next(sample.time for sample in samples if not sample.open_tasks),
+        "at_zero": samples[-1].time,
+    }
+    burst = {"tasks": tasks, "time": begin, **{name: moment - begin for name, moment in moments.items()}}
     sys.stderr.write(
-        f"{tasks} tasks: first worker after {first:.1f} s, all of them after {scaled:.1f} s,"
-        f" done after {drained:.1f} s, no worker after {at_zero:.1f} s\n"
+        "{tasks} tasks: first worker after {first_worker:.1f} s, all of them after {scaled_up:.1f} s,"
+        " done after {drained:.1f} s, no worker after {at_zero:.1f} s\n".format(**burst)
     )
-    return Burst(tasks, begin, first, scaled, drained, at_zero)
+    return burst
 
 
 def draw(outcome: Outcome, path: Path) -> None:
@@ -204,7 +196,7 @@ def draw(outcome: Outcome, path: Path) -> None:
     workers.step(times, [sample.serving for sample in outcome.samples], where="post", label="of these, take tasks")
     for axes in (tasks, workers):
         for burst in outcome.bursts:
-            axes.axvline(burst.time, color="grey", linewidth=0.8, linestyle=":")
+            axes.axvline(burst["time"], color="grey", linewidth=0.8, linestyle=":")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend(loc="upper right")
