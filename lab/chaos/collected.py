@@ -185,7 +185,15 @@ def left_by_services(folder: Path, workers: Sequence[Path], dsn: str, spared: fr
 
     `workers` are their data folders; `spared` the process ids of PostgreSQL and of the campaign itself.
     """
-    return [*_processes(folder, spared), *_files(workers), *_connections(dsn)]
+    files = (
+        Leftover(kind, str(path))
+        for worker in workers
+        for kind, pattern in _OF_WORKERS.items()
+        for path in sorted(worker.glob(pattern))
+    )
+    with closing(psycopg2.connect(dsn, application_name=_CHECKER)) as connection:
+        connections = [Leftover("connection", what) for (what,) in rows_of(connection, _CONNECTIONS, _CHECKER)]
+    return [*_processes(folder, spared), *files, *connections]
 
 
 def left_by_postgres(folder: Path, sockets: Sequence[Path], spared: frozenset[int]) -> list[Leftover]:
@@ -194,19 +202,5 @@ def left_by_postgres(folder: Path, sockets: Sequence[Path], spared: frozenset[in
     return [*_processes(folder, spared), *folders]
 
 
-def _processes(folder: Path, spared: frozenset[int]) -> Iterator[Leftover]:
-    for process in belonging_to(folder):
-        if process.pid not in spared:
-            yield Leftover("process", repr(process))
-
-
-def _files(workers: Sequence[Path]) -> Iterator[Leftover]:
-    for worker in workers:
-        for kind, pattern in _OF_WORKERS.items():
-            yield from (Leftover(kind, str(path)) for path in sorted(worker.glob(pattern)))
-
-
-def _connections(dsn: str) -> Iterator[Leftover]:
-    with closing(psycopg2.connect(dsn, application_name=_CHECKER)) as connection:
-        for (description,) in rows_of(connection, _CONNECTIONS, _CHECKER):
-            yield Leftover("connection", description)
+def _processes(folder: Path, spared: frozenset[int]) -> list[Leftover]:
+    return [Leftover("process", repr(process)) for process in belonging_to(folder) if process.pid not in spared]

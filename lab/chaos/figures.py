@@ -128,12 +128,9 @@ def _duplicates(runs: Iterable[Run]) -> int:
     return counts.total() - len(counts)
 
 
-def _blows(faults: Iterable[Fault]) -> list[Fault]:
+def _blows(faults: Sequence[Fault]) -> list[Fault]:
     """Returns one of each fault of the plan, whichever number of victims it had: the first."""
-    first: dict[tuple[str, float], Fault] = {}
-    for fault in faults:
-        first.setdefault((fault.planned, fault.at), fault)
-    return list(first.values())
+    return list({(fault.planned, fault.at): fault for fault in reversed(faults)}.values())
 
 
 def _next_runs(kills: Iterable[Fault], runs: Iterable[Run]) -> Iterator[tuple[Fault, float]]:
