@@ -158,10 +158,8 @@ def _percentiles(name: str, samples: Latencies, p50: Goal, p99: Goal) -> list[Fi
 
 async def idle_workers(options: Options) -> list[Figure]:
     count = options.idle_workers
-    async with (
-        fresh(options) as stack,
-        Child("benchmarks.workers.wait_idly", stack.folder, "idle_workers", target=stack.target, count=count),
-    ):
+    async with fresh(options) as stack, scenario.noop_workers(stack, count, 4, targets=[stack.target]) as workers:
+        await scenario.connect(stack, workers, count)
         await asyncio.sleep(QUIET_S)
         before, begin = stack.cpu(), time.monotonic()
         await asyncio.sleep(_REST_S)

@@ -100,10 +100,7 @@ async def waiting_workers(stack: Stack, count: int, targets: Sequence[str] = ())
         await client.pause_dispatch()
     targets = targets or [stack.target] * 2
     async with scenario.noop_workers(stack, count, max(1, 4_000 // count), targets=targets) as fleet:
-        fleet.go()
-        async with asyncio.timeout(scenario.PATIENCE_S):
-            while stack.query("SELECT count(*) FROM workers WHERE connected") < count:  # noqa: ASYNC110 - it rings no bell
-                await asyncio.sleep(0.1)
+        await scenario.connect(stack, fleet, count)
         await asyncio.sleep(1.0)  # their first heartbeats
         yield fleet
 
