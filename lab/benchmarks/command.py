@@ -83,21 +83,15 @@ def run_measurement(measure: Coroutine[Any, Any, int | None], failures: tuple[ty
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         return await measure
 
+    status = 0
     try:
-        return asyncio.run(interruptible()) or 0
-    except expected as failure:
-        return _failed(failure)
-    except ExceptionGroup as group:
-        if group.split(expected)[1]:
-            raise
-        return _failed(*group.exceptions)
-    except (KeyboardInterrupt, asyncio.CancelledError):
+        status = asyncio.run(interruptible()) or 0
+    except* expected as failed:
+        for failure in failed.exceptions:
+            sys.stderr.write(f"{str(failure) or 'a step took too long'}\n")
+        sys.stderr.write("The figures would mean nothing: the run has ended.\n")
+        status = 1
+    except* (KeyboardInterrupt, asyncio.CancelledError):
         sys.stderr.write("interrupted; all that was started has ended\n")
-        return 130
-
-
-def _failed(*failures: Exception) -> int:
-    for failure in failures:
-        sys.stderr.write(f"{failure or 'a step took too long'}\n")
-    sys.stderr.write("The figures would mean nothing: the run has ended.\n")
-    return 1
+        status = 130
+    return status
