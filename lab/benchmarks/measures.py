@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +13,7 @@ from lab.benchmarks import console as pages
 from lab.benchmarks import floors, goals, scenario
 from lab.benchmarks.attacker import ATTACKS, IDLING
 from lab.benchmarks.child import Child
-from lab.benchmarks.command import make_folder, size
+from lab.benchmarks.command import lent_folder, size
 from lab.benchmarks.goals import Figure, Floor, Goal
 from lab.benchmarks.latencies import QUIET_S, Latencies, latencies
 from lab.benchmarks.stack import Stack
@@ -54,11 +53,10 @@ Measure = Callable[[Options], Awaitable[list[Figure]]]
 
 @asynccontextmanager
 async def fresh(options: Options, **settings: str) -> AsyncIterator[Stack]:
-    folder = make_folder(options.folder, "run-")
     settings = {"max_queue_size": str(MAX_PENDING_TASKS), **settings}
-    async with Stack(folder, options.accounts, **settings) as stack:
-        yield stack
-    shutil.rmtree(folder)  # after a failure it stays: its logs say why
+    with lent_folder(options.folder, "run-") as folder:
+        async with Stack(folder, options.accounts, **settings) as stack:
+            yield stack
 
 
 @asynccontextmanager

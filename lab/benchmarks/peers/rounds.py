@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from lab.benchmarks import scenario
 from lab.benchmarks.child import Child
-from lab.benchmarks.command import make_folder
+from lab.benchmarks.command import lent_folder
 from lab.benchmarks.latencies import QUIET_S, Latencies, latencies
 from lab.benchmarks.measures import Options, fresh, load_and_drain
 from lab.benchmarks.peers import figures
@@ -206,15 +206,16 @@ def check(contender: Contender, scene: Scene, counts: Mapping[str, int], tasks: 
 @asynccontextmanager
 async def step(contender: Contender, python: Path, above: Path, job: str) -> AsyncIterator[Step]:
     """Yields servers and a driver for one step, in a folder that stays after a failure: its logs say why."""
-    folder = make_folder(above, "step-")
-    with EmbeddedPostgres(folder / "postgres") as server:  # the product's, with the product's settings
+    with (
+        lent_folder(above, "step-") as folder,
+        EmbeddedPostgres(folder / "postgres") as server,  # the product's, with the product's settings
+    ):
         url = server.url().replace("+psycopg2", "")
         async with (
             redis(folder, contender.store) as redis_url,
             Step(contender, python, Scene(folder, url, redis_url, job)) as started,
         ):
             yield started
-    shutil.rmtree(folder)
 
 
 async def measure_peer(contender: Contender, python: Path, above: Path, *, tasks: int, samples: int) -> Measured:
