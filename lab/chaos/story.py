@@ -36,10 +36,7 @@ def move(source: Status, target: Status, time: float, *, by: tuple[int, str] = (
 
 def leased(begin: float, attempt: int, worker: str) -> list[Event]:
     source = attempt, worker
-    return [
-        move(S.PENDING, S.SUBMITTED, begin, by=source),
-        move(S.SUBMITTED, S.PROCESSING, begin + 0.1, by=source),
-    ]
+    return [move(S.PENDING, S.SUBMITTED, begin, by=source), move(S.SUBMITTED, S.PROCESSING, begin + 0.1, by=source)]
 
 
 def completed(begin: float, attempt: int, worker: str, end: float) -> list[Event]:

@@ -18,7 +18,7 @@ import psycopg2
 
 from contentgen.client import ContentGenerationClient
 from lab.chaos import evidence
-from lab.chaos.clients import NETWORK, Receiver
+from lab.chaos.clients import NETWORK, Receiver, probing
 from lab.chaos.collected import ask, left_by_services, read_stored, settled, sha256
 from lab.chaos.evidence import JOURNAL, Appender, Evidence, Journals, Leftover, Run, Submit, read_journals
 from lab.chaos.fleet import POSTGRES, creator_settings, write_creator
@@ -176,12 +176,8 @@ class Trial:
 
     def probe(self, account_id: int, *, until: float) -> None:
         """Submits one task again and again for so many seconds; each acknowledgement is journaled."""
-        end, request_id = time.time() + until, f"probe of {account_id}"
-        options = {"chaos-seconds": "0.2"}
-        while (begin := time.time()) < end:
-            task_id = self.scheduler.client.submit(account_id, "a topic", request_id=request_id, options=options)
-            self._journal.append(evidence.Probe(begin, time.time()))
-        self._journal.append(Submit(task_id, request_id, account_id, sha256("a topic"), begin))
+        with probing(self.scheduler.target, self._journal, f"probe of {account_id}", account_id, []):
+            time.sleep(until)
 
     def sql(self, statement: str) -> list[tuple[object, ...]]:
         """Asks or changes the database itself; returns the rows, if it has any."""
