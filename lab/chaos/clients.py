@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -292,22 +292,15 @@ def health_watched(targets: Mapping[str, str], journal: Appender) -> Iterator[No
 
         def look() -> None:
             for name, stub in stubs.items():
-                serving = _is_serving(stub)
-                if serving is not None and states.get(name) is not serving:
-                    states[name] = serving
-                    journal.append(evidence.HealthSeen(name, serving, time.time()))
+                with suppress(grpc.RpcError):  # one that does not answer has said nothing
+                    answer = stub.Check(HealthCheckRequest(), timeout=_HEALTH_TIMEOUT)
+                    serving = bool(answer.status == HealthCheckResponse.SERVING)
+                    if states.get(name) is not serving:
+                        states[name] = serving
+                        journal.append(evidence.HealthSeen(name, serving, time.time()))
 
         stack.enter_context(every(_HEALTH_EVERY, look, "health-watch"))
         yield
-
-
-def _is_serving(stub: Any) -> bool | None:
-    """Returns whether a scheduler serves. Returns None if it does not answer."""
-    try:
-        answer = stub.Check(HealthCheckRequest(), timeout=_HEALTH_TIMEOUT)
-    except grpc.RpcError:
-        return None
-    return bool(answer.status == HealthCheckResponse.SERVING)
 
 
 class JournalingWatchers(Watchers):
