@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,32 +107,21 @@ class Progress:
         return self.look() and not self.open_tasks and not self.leases
 
     def look(self) -> bool:
-        rows = self._rows(_COUNTS)
+        rows = self.rows(_COUNTS)
         if rows:
             self.open_tasks, self.leases, self.completed = rows[0]
         return bool(rows)
 
-    def ticked(self) -> float:
-        """Returns the time, if no schedule's tick is due; 0 while one is, or nobody knows."""
-        return float(self._number(_TICKED))
-
     def all_delivered(self) -> bool:
         """Returns whether no event waits for its delivery; False while nobody knows."""
-        return self._rows("SELECT count(*) FROM webhook_deliveries WHERE next_attempt_time IS NOT NULL") == [(0,)]
+        return self.rows("SELECT count(*) FROM webhook_deliveries WHERE next_attempt_time IS NOT NULL") == [(0,)]
 
-    def moves(self) -> int:
-        """Returns how many there are in the histories of all tasks; 0 while nobody knows."""
-        return int(self._number("SELECT count(*) FROM task_events"))
+    def number(self, sql: str) -> float:
+        """Returns the first value; 0 while there is none, or the database is away."""
+        rows = self.rows(sql)
+        return float(rows[0][0]) if rows else 0.0
 
-    def waiting(self) -> list[str]:
-        """Returns the tasks that wait for a retry; none while nobody knows."""
-        return [format_task_id(key) for (key,) in self._rows("SELECT task_key FROM delayed")]
-
-    def _number(self, sql: str) -> Any:
-        rows = self._rows(sql)
-        return rows[0][0] if rows else 0
-
-    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Returns none while the database is away."""
         try:
             return self._database.rows(sql)
@@ -170,7 +159,7 @@ class _Campaign:
                     self._hurt()
                     self._recover()
             finally:
-                self._watchers.await_moves(self._progress.moves())
+                self._watchers.await_moves(int(self._progress.number("SELECT count(*) FROM task_events")))
                 self._watchers.stop()
         evidence = self._evidence()
         problems = [str(violation) for violation in check(evidence)]
@@ -225,7 +214,7 @@ class _Campaign:
         with self._noted():
             self._fleet.await_health(60.0)
         with self._noted():
-            ticked = wait_until(self._progress.ticked, within=30.0, what="no tick is due")
+            ticked = wait_until(lambda: self._progress.number(_TICKED), within=30.0, what="no tick is due")
             pause(self._fleet.target, self._schedules, self._journal, ticked)
         with self._noted(), ContentGenerationClient(self._fleet.target) as client:
             wait_until(lambda: self._all_ended(client), within=240.0, what="every task has ended")
@@ -234,11 +223,9 @@ class _Campaign:
             wait_until(self._progress.all_delivered, within=120.0, what="every event is delivered")
 
     def _all_ended(self, client: ContentGenerationClient) -> bool:
-        for task_id in self._progress.waiting():
-            try:
-                client.retry_task(task_id)
-            except RequestError:
-                continue
+        for (key,) in self._progress.rows("SELECT task_key FROM delayed"):
+            with suppress(RequestError):
+                client.retry_task(format_task_id(key))
         return self._progress.all_ended()
 
     def _evidence(self) -> Evidence:

@@ -328,7 +328,6 @@ async def watched(stack: Stack, account_id: int, limit: int) -> AsyncIterator[li
         raise WrongCounts(f"an account with a limit of {limit} had {most} leases at once")
 
 
-SUBMITS = "accounts: submits"
 SHARES = "accounts: shares of the starts while every account has tasks that wait"
 WEIGHTS = (1, 2, 5, 10)
 _FEW = 4
@@ -346,7 +345,7 @@ async def _over(folder: Path, sizes: Sizes, accounts: int, capped: int, keep: Ke
     async with warm(folder, sizes) as (stack, meter):
         capped_id = await _capped(stack, capped, cap)
         weights = await _make_accounts(stack, accounts)
-        keep(Row(SUBMITS, {**parameters, **await load(stack, meter, tasks)}))
+        keep(Row("accounts: submits", {**parameters, **await load(stack, meter, tasks)}))
         async with waiting_workers(stack, 2) as fleet, watched(stack, capped_id, cap) as leases:
             keep(Row("accounts: drains", {**parameters, "drained": part, **await drain(stack, meter, fleet, part)}))
             completed = fleet.completed
