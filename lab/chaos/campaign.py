@@ -45,6 +45,7 @@ _COUNTS = f"""
 _TICKED = """
     SELECT extract(epoch FROM now())::float8 WHERE NOT EXISTS (SELECT FROM schedules WHERE due_time <= now())
 """
+"""Returns the time, if no schedule's tick is due."""
 
 
 ALL = frozenset(kind.name for kind in KINDS)

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from queue import PriorityQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import standardwebhooks
@@ -47,8 +47,7 @@ _MIN_RUN, _MAX_RUN, _MAX_IN_TIME = 0.3, 8.0, 1.5
 """Seconds of a run; most are short. What hangs at first has to come to its end in time later."""
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     name: str
     cap: int
     weight: float

@@ -98,6 +98,7 @@ def figures(evidence: Evidence) -> Figures:
     moves = (event for events in stored.events.values() for event in events)
     completions = sorted((move.time, move.time) for move in moves if move.status is Status.COMPLETED)
     probes = [(probe.sent, probe.time) for probe in journals.probes]
+    printed = Counter(run.task_id for run in journals.runs if run.printed)
     of_scheduler = [blow.time for blow in blows if blow.planned == "scheduler-kill"]
     of_database = [blow.time for blow in blows if blow.planned in _OF_DATABASE]
     return Figures(
@@ -107,7 +108,7 @@ def figures(evidence: Evidence) -> Figures:
         lost=len(acknowledged - set(stored.tasks)),
         twice=_doubled(content.task_id for content in stored.contents) + _doubled(stored.pool),
         beside=sum(1 for _ in side_by_side(journals.runs)),
-        duplicates=_duplicates(journals.runs),
+        duplicates=printed.total() - len(printed),
         again=Spread.of(start - kill.boottime for kill, start in pairs),
         elsewhere=Spread.of(start - kill.boottime for kill, start in away),
         elsewhere_undisturbed=Spread.of(
@@ -121,11 +122,6 @@ def figures(evidence: Evidence) -> Figures:
         database_submit=Spread.of(_until_next(of_database, probes)),
         database_completion=Spread.of(_until_next(of_database, completions)),
     )
-
-
-def _duplicates(runs: Iterable[Run]) -> int:
-    counts = Counter(run.task_id for run in runs if run.printed)
-    return counts.total() - len(counts)
 
 
 def _blows(faults: Sequence[Fault]) -> list[Fault]:
