@@ -95,9 +95,9 @@ def _rows(connection: psycopg2.extensions.connection, sql: str) -> Iterator[Any]
 
 def _task(row: Any) -> StoredTask:
     key, account_id, status, request_id, topic, auto_approve, retries, max_retries, content_id, places, limit = row
-    submitted = (request_id, sha256(topic or ""), auto_approve)
+    task_id, topic_sha256 = format_task_id(key), sha256(topic or "")
     so_far = (retries, max_retries, content_id, tuple(places), limit / 1000)
-    return StoredTask(format_task_id(key), account_id, Status(status), *submitted, *so_far)
+    return StoredTask(task_id, account_id, Status(status), request_id, topic_sha256, auto_approve, *so_far)
 
 
 def _content(row: Any) -> StoredContent:
