@@ -56,52 +56,17 @@ class Sample:
     workers: int
 
 
-@dataclass(frozen=True, slots=True)
-class Burst:
-    """When it came, and the seconds from then on. `scaled_up`: as many workers serve as it ever had."""
-
-    tasks: int
-    time: float
-    first_worker: float
-    scaled_up: float
-    drained: float
-    at_zero: float
-
-
 @dataclass(slots=True)
 class Outcome:
     samples: list[Sample] = field(default_factory=list)
-    bursts: list[Burst] = field(default_factory=list)
+    bursts: list[dict[str, float]] = field(default_factory=list)
+    """Of each: its tasks, when it came, and the seconds from then on."""
     attempts: dict[int, int] = field(default_factory=dict)
     """How many tasks needed how many attempts: all need one if no CLI was stopped."""
     completed: int = 0
     worker_statuses: list[int | None] = field(default_factory=list)
     runs_in_drains: int = 0
     """CLIs that ran when their worker was told to go."""
-
-
-class Autoscaler:
-    """What one trigger of KEDA wants, asked of ExternalScaler as KEDA does.
-
-    The rule is Kubernetes' own: as many replicas as the demand divided by what one of them takes, rounded up; up at
-    once, down to the highest number that was wanted within the stabilization window.
-    (https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/)
-    """
-
-    def __init__(self, channel: grpc.Channel, options: Options) -> None:
-        self._keda = Keda(channel, options.slots)
-        self._options = options
-        self._wanted: deque[tuple[float, int]] = deque()
-
-    def demand(self) -> int:
-        return self._keda.metric()[0]
-
-    def replicas(self, demand: int) -> int:
-        now = time.monotonic()
-        self._wanted.append((now, min(math.ceil(demand / self._options.slots), self._options.max_workers)))
-        while self._wanted[0][0] < now - self._options.stabilization:
-            self._wanted.popleft()
-        return max(count for _, count in self._wanted)
 
 
 class WorkerSet:
@@ -111,8 +76,8 @@ class WorkerSet:
     """
 
     def __init__(self, stack: Stack, scheduler: Scheduler, options: Options, outcome: Outcome) -> None:
+        self.scheduler = scheduler
         self._stack = stack
-        self._scheduler = scheduler
         self._options = options
         self._outcome = outcome
         self._workers: list[Worker] = []
@@ -120,98 +85,105 @@ class WorkerSet:
 
     def scale(self, replicas: int) -> None:
         """Starts workers up to this number, or lets the highest ones drain. One that still drains keeps its number."""
-        self._reap()
         while len(self._workers) > replicas:
-            worker = self._workers.pop()
-            worker.signal(signal.SIGTERM)
-            self._draining.append(worker)
+            self._draining.append(self._workers.pop())
+            self._draining[-1].signal(signal.SIGTERM)
         busy = {worker.name for worker in self._draining}
         while len(self._workers) < replicas and (name := f"worker-{len(self._workers)}") not in busy:
             seconds = self._options.run_seconds * (1 + len(self._workers) / 4)
             settings = {"CREATOR_DEMO_SECONDS": f"{seconds:g}"}
-            worker = self._stack.worker(name, self._scheduler, slots=self._options.slots, **settings)
+            worker = self._stack.worker(name, self.scheduler, slots=self._options.slots, **settings)
             self._workers.append(worker.launch())
-
-    def _reap(self) -> None:
-        for worker in [worker for worker in self._draining if not worker.alive]:
-            self._draining.remove(worker)
-            self._outcome.worker_statuses.append(worker.exit_status)
-            self._outcome.runs_in_drains += worker.events("worker.draining")[-1]["running"]
 
     @property
     def serving(self) -> int:
         """Workers that have opened a session and do not drain."""
         return sum(worker.served for worker in self._workers)
 
-    @property
     def running(self) -> int:
-        """Processes, those that start or drain too."""
-        self._reap()
+        """Returns the number of processes, those that start or drain too; notes of those that have ended how."""
+        for worker in [worker for worker in self._draining if not worker.alive]:
+            self._draining.remove(worker)
+            self._outcome.worker_statuses.append(worker.exit_status)
+            self._outcome.runs_in_drains += worker.events("worker.draining")[-1]["running"]
         return len(self._workers) + len(self._draining)
 
 
-class Experiment:
-    def __init__(self, stack: Stack, options: Options) -> None:
-        settings = {"CONTENTGEN_SCALER_LISTEN": "127.0.0.1:0"}
-        self._outcome = Outcome()
-        self._scheduler = stack.scheduler(lease_ttl=LEASE_TTL, database_url=EMBEDDED, **settings)
-        self._workers = WorkerSet(stack, self._scheduler, options, self._outcome)
+class Autoscaler:
+    """What one trigger of KEDA does, which asks ExternalScaler.
+
+    The rule is Kubernetes' own: as many replicas as the demand divided by what one of them takes, rounded up; up at
+    once, down to the highest number that was wanted within the stabilization window.
+    (https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/)
+    """
+
+    def __init__(self, channel: grpc.Channel, workers: WorkerSet, options: Options) -> None:
+        self._keda = Keda(channel, options.slots)
+        self._workers = workers
         self._options = options
-        self._began = 0.0
+        self._wanted: deque[tuple[float, int]] = deque()
 
-    def run(self) -> Outcome:
-        self._scheduler.start()
-        (event,) = self._scheduler.events("ready")
-        client = self._scheduler.client
-        account_id = client.create_account()
-        self._began = time.monotonic()
-        task_ids: list[str] = []
-        with grpc.insecure_channel(event["scaler_listen"]) as channel:
-            autoscaler = Autoscaler(channel, self._options)
-            for count in self._options.bursts:
-                begin = self._now()
-                task_ids += client.submit_all(request(account_id) for _ in range(count))
-                samples = list(self._follow(autoscaler))
-                self._outcome.samples += samples
-                self._outcome.bursts.append(_burst(count, begin, samples))
-        tasks = client.tasks(task_ids)
-        self._outcome.completed = sum(task.status == task_pb2.TASK_STATUS_COMPLETED for task in tasks)
-        self._outcome.attempts = dict(Counter(task.attempt for task in tasks))
-        return self._outcome
+    def scale(self) -> int:
+        """Scales to what is wanted now; returns the demand."""
+        demand, now = self._keda.metric()[0], time.monotonic()
+        self._wanted.append((now, min(math.ceil(demand / self._options.slots), self._options.max_workers)))
+        while self._wanted[0][0] < now - self._options.stabilization:
+            self._wanted.popleft()
+        self._workers.scale(max(count for _, count in self._wanted))
+        return demand
 
-    def _follow(self, autoscaler: Autoscaler) -> Iterator[Sample]:
-        """Scales until nothing is left to do and no worker runs."""
-        deadline = self._now() + MAX_BURST
-        next_poll, demand = 0.0, 0
-        while (now := self._now()) < deadline:
+    def samples(self, began: float) -> Iterator[Sample]:
+        """Scales until nothing is left to do and no worker runs. `began`: when the run did."""
+        begin = next_poll = time.monotonic()
+        demand = 0
+        while (now := time.monotonic()) < begin + MAX_BURST:
             if now >= next_poll:
-                demand, next_poll = autoscaler.demand(), now + self._options.poll
-                self._workers.scale(autoscaler.replicas(demand))
-            counts = self._scheduler.client.counts()
+                demand, next_poll = self.scale(), now + self._options.poll
+            counts = self._workers.scheduler.client.counts()
             open_tasks = sum(counts.get(status, 0) for status in ("pending", "submitted", "processing"))
-            running = self._workers.running
-            yield Sample(now, demand, open_tasks, self._workers.serving, running)
+            running = self._workers.running()
+            yield Sample(now - began, demand, open_tasks, self._workers.serving, running)
             if not (demand or open_tasks or running):
                 return
             time.sleep(TICK)
         raise TimeoutError(f"a burst was not done after {MAX_BURST:.0f} s")
 
-    def _now(self) -> float:
-        return time.monotonic() - self._began
+
+def measure(stack: Stack, options: Options) -> Outcome:
+    outcome, settings = Outcome(), {"CONTENTGEN_SCALER_LISTEN": "127.0.0.1:0"}
+    scheduler = stack.scheduler(lease_ttl=LEASE_TTL, database_url=EMBEDDED, **settings).start()
+    (event,) = scheduler.events("ready")
+    account_id, began = scheduler.client.create_account(), time.monotonic()
+    task_ids: list[str] = []
+    with grpc.insecure_channel(event["scaler_listen"]) as channel:
+        autoscaler = Autoscaler(channel, WorkerSet(stack, scheduler, options, outcome), options)
+        for count in options.bursts:
+            begin = time.monotonic() - began
+            task_ids += scheduler.client.submit_all(request(account_id) for _ in range(count))
+            samples = list(autoscaler.samples(began))
+            outcome.samples += samples
+            outcome.bursts.append(_burst(count, begin, samples))
+    tasks = scheduler.client.tasks(task_ids)
+    outcome.completed = sum(task.status == task_pb2.TASK_STATUS_COMPLETED for task in tasks)
+    outcome.attempts = dict(Counter(task.attempt for task in tasks))
+    return outcome
 
 
-def _burst(tasks: int, begin: float, samples: list[Sample]) -> Burst:
-    """Returns what the samples say of a burst, and says it on stderr."""
+def _burst(tasks: int, begin: float, samples: list[Sample]) -> dict[str, float]:
+    """Returns what the samples say of a burst, and says it on stderr. All serve once as many do as ever did."""
     maximum = max(sample.serving for sample in samples)
-    first = next(sample.time for sample in samples if sample.serving) - begin
-    scaled = next(sample.time for sample in samples if sample.serving == maximum) - begin
-    drained = next(sample.time for sample in samples if not sample.open_tasks) - begin
-    at_zero = samples[-1].time - begin
+    moments = {
+        "first_worker": next(sample.time for sample in samples if sample.serving),
+        "scaled_up": next(sample.time for sample in samples if sample.serving == maximum),
+        "drained": next(sample.time for sample in samples if not sample.open_tasks),
+        "at_zero": samples[-1].time,
+    }
+    burst = {"tasks": tasks, "time": begin, **{name: moment - begin for name, moment in moments.items()}}
     sys.stderr.write(
-        f"{tasks} tasks: first worker after {first:.1f} s, all of them after {scaled:.1f} s,"
-        f" done after {drained:.1f} s, no worker after {at_zero:.1f} s\n"
+        "{tasks} tasks: first worker after {first_worker:.1f} s, all of them after {scaled_up:.1f} s,"
+        " done after {drained:.1f} s, no worker after {at_zero:.1f} s\n".format(**burst)
     )
-    return Burst(tasks, begin, first, scaled, drained, at_zero)
+    return burst
 
 
 def draw(outcome: Outcome, path: Path) -> None:
@@ -224,7 +196,7 @@ def draw(outcome: Outcome, path: Path) -> None:
     workers.step(times, [sample.serving for sample in outcome.samples], where="post", label="of these, take tasks")
     for axes in (tasks, workers):
         for burst in outcome.bursts:
-            axes.axvline(burst.time, color="grey", linewidth=0.8, linestyle=":")
+            axes.axvline(burst["time"], color="grey", linewidth=0.8, linestyle=":")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend(loc="upper right")
@@ -261,7 +233,7 @@ def _run(options: Options) -> Outcome:
     output = io.StringIO()
     try:
         with contextlib.redirect_stdout(output), running_stack(EMBEDDED) as stack:
-            return Experiment(stack, options).run()
+            return measure(stack, options)
     except BaseException:
         sys.stderr.write(output.getvalue())
         raise

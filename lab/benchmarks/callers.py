@@ -12,7 +12,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 Call = Callable[[], Awaitable[object]]
-Watch = aio.UnaryStreamCall[pb.WatchTasksRequest, pb.WatchTasksResponse]
 
 DISTINCT_CALLS = 20
 """Calls that are made before the clock runs; they are repeated in turn."""
@@ -180,27 +179,6 @@ async def _pace(call: Call, rate: float, times: list[float]) -> NoReturn:
             await asyncio.sleep(begin + number / rate - time.monotonic())
             group.create_task(timed())
     raise AssertionError("it never ends")
-
-
-async def watch_and_submit(stdin: asyncio.StreamReader, *, target: str, account: int, count: int) -> None:
-    """Opens watches of its account and reads none of them, and submits a batch of tasks twice a second."""
-    tasks = payload.tasks([account])
-    async with task_service(target) as stub, AsyncExitStack() as stack:
-        watches: list[Watch] = []
-        while len(watches) < count:
-            watched = await stack.enter_async_context(task_service(target))
-            request = pb.WatchTasksRequest(account_id=account, skip_present=True)
-            calls = [watched.WatchTasks(request) for _ in range(min(100, count - len(watches)))]
-            await asyncio.gather(*(watch.initial_metadata() for watch in calls))
-            watches += calls
-        say(ready=True)
-        await stdin.readline()
-        end = asyncio.ensure_future(stdin.read())
-        while not end.done():
-            await stub.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=islice(tasks, 50)))
-            await asyncio.wait([end], timeout=0.5)
-        for watch in watches:
-            watch.cancel()
 
 
 async def probe(

@@ -33,9 +33,7 @@ def add_sizes(parser: argparse.ArgumentParser, sizes: type) -> None:
         if not option.metadata:
             continue
         flag, default, text = f"--{option.name.replace('_', '-')}", option.default, option.metadata["help"]
-        if isinstance(default, bool):
-            parser.add_argument(flag, action="store_true", help=text)
-        elif isinstance(default, tuple):
+        if isinstance(default, tuple):
             default_text = ",".join(str(part).removesuffix(".0") for part in default)
             parser.add_argument(flag, type=_numbers(type(default[0])), default=default_text, help=text)
         else:
@@ -85,21 +83,15 @@ def run_measurement(measure: Coroutine[Any, Any, int | None], failures: tuple[ty
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         return await measure
 
+    status = 0
     try:
-        return asyncio.run(interruptible()) or 0
-    except expected as failure:
-        return _failed(failure)
-    except ExceptionGroup as group:
-        if group.split(expected)[1]:
-            raise
-        return _failed(*group.exceptions)
-    except (KeyboardInterrupt, asyncio.CancelledError):
+        status = asyncio.run(interruptible()) or 0
+    except* expected as failed:
+        for failure in failed.exceptions:
+            sys.stderr.write(f"{str(failure) or 'a step took too long'}\n")
+        sys.stderr.write("The figures would mean nothing: the run has ended.\n")
+        status = 1
+    except* (KeyboardInterrupt, asyncio.CancelledError):
         sys.stderr.write("interrupted; all that was started has ended\n")
-        return 130
-
-
-def _failed(*failures: Exception) -> int:
-    for failure in failures:
-        sys.stderr.write(f"{failure or 'a step took too long'}\n")
-    sys.stderr.write("The figures would mean nothing: the run has ended.\n")
-    return 1
+        status = 130
+    return status

@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NamedTuple
 
 import aiohttp
 import psutil
@@ -45,36 +44,22 @@ _ROW_SEEN = """
 """
 
 
-class PageTimes(NamedTuple):
-    """Milliseconds of each request, the shortest first."""
-
-    path: str
-    times: list[float]
-
-    def part(self, percent: int) -> float:
-        return self.times[len(self.times) * percent // 100]
-
-
 async def figures(stack: Stack, tasks: int, samples: int, workers: int, depth: int) -> list[Figure]:
     """Fills the database with so many tasks first."""
     await _fill(stack, tasks, workers, depth)
-    async with _console(stack) as console, _session(console) as http:
+    async with _session(stack) as (console, http):
         results = []
-        for page in await _timed(http, samples):
-            name, note = f"page {page.path}, first byte, p95", f"p50 {page.part(50):.0f} ms"
-            results.append(Figure(name, page.part(95), "ms", tasks, PAGE_MS, note))
+        for path, times in (await _timed(http, samples)).items():
+            name, note = f"page {path}, first byte, p95", f"p50 {_part(times, 50):.0f} ms"
+            results.append(Figure(name, _part(times, 95), "ms", tasks, PAGE_MS, note))
         memory = await _memory(console, http)
         return [*results, *await _in_a_browser(console, stack, samples), memory]
 
 
-async def pages(stack: Stack, samples: int) -> list[PageTimes]:
-    """Returns the times to the first byte of each page, beside a database that is filled."""
-    async with _console(stack) as console, _session(console) as http:
+async def pages(stack: Stack, samples: int) -> dict[str, list[float]]:
+    """Returns the milliseconds to the first byte of each page, the shortest first, beside a database that is filled."""
+    async with _session(stack) as (_, http):
         return await _timed(http, samples)
-
-
-def _session(console: Console) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(console.url, connector=aiohttp.TCPConnector(limit=0))
 
 
 async def _fill(stack: Stack, tasks: int, workers: int, depth: int) -> None:
@@ -90,13 +75,10 @@ async def _fill(stack: Stack, tasks: int, workers: int, depth: int) -> None:
 
 
 @asynccontextmanager
-async def _console(stack: Stack) -> AsyncIterator[Console]:
-    console = Console(stack.folder, stack.target)
-    await asyncio.to_thread(console.start)
-    try:
-        yield console
-    finally:
-        await asyncio.to_thread(console.stop)
+async def _session(stack: Stack) -> AsyncIterator[tuple[Console, aiohttp.ClientSession]]:
+    with await asyncio.to_thread(Console(stack.folder, stack.target).start) as console:
+        async with aiohttp.ClientSession(console.url, connector=aiohttp.TCPConnector(limit=0)) as http:
+            yield console, http
 
 
 async def _pages(http: aiohttp.ClientSession) -> list[str]:
@@ -111,12 +93,12 @@ async def _first(http: aiohttp.ClientSession, path: str, address: str) -> str:
     return str(address_found)
 
 
-async def _timed(http: aiohttp.ClientSession, samples: int) -> list[PageTimes]:
-    return [await _page(http, path, samples) for path in await _pages(http)]
+async def _timed(http: aiohttp.ClientSession, samples: int) -> dict[str, list[float]]:
+    return {re.sub(r"/(task-)?\w*\d\w*$", "/ID", path): await _page(http, path, samples) for path in await _pages(http)}
 
 
-async def _page(http: aiohttp.ClientSession, path: str, samples: int) -> PageTimes:
-    """Returns the time to the first byte, one request after the other."""
+async def _page(http: aiohttp.ClientSession, path: str, samples: int) -> list[float]:
+    """Returns the times of requests one after the other."""
     times = []
     for _ in range(samples):
         begin = time.perf_counter()
@@ -124,7 +106,11 @@ async def _page(http: aiohttp.ClientSession, path: str, samples: int) -> PageTim
             times.append((time.perf_counter() - begin) * 1000)
             assert answer.status == 200, path
             await answer.read()
-    return PageTimes(re.sub(r"/(task-)?\w*\d\w*$", "/ID", path), sorted(times))
+    return sorted(times)
+
+
+def _part(times: Sequence[float], percent: int) -> float:
+    return times[len(times) * percent // 100]
 
 
 async def _memory(console: Console, http: aiohttp.ClientSession) -> Figure:
@@ -144,13 +130,12 @@ async def _in_a_browser(console: Console, stack: Stack, samples: int) -> list[Fi
     executable = found_program("chromium")
     if executable is None:
         return []
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        try:
-            page = await browser.new_page(base_url=console.url)
-            return [await _interactive(page, samples), await _seen(page, stack, samples)]
-        finally:
-            await browser.close()
+    async with (
+        async_playwright() as playwright,
+        await playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"]) as browser,
+    ):
+        page = await browser.new_page(base_url=console.url)
+        return [await _interactive(page, samples), await _seen(page, stack, samples)]
 
 
 async def _interactive(page: Page, samples: int) -> Figure:
@@ -180,5 +165,4 @@ async def _seen(page: Page, stack: Stack, samples: int) -> Figure:
 
 def _p50(name: str, times: Sequence[float], goal: Goal | None = None) -> Figure:
     ordered = sorted(times)
-    count = len(ordered)
-    return Figure(f"{name}, p50", ordered[count // 2], "ms", count, goal, f"p95 {ordered[count * 95 // 100]:.0f} ms")
+    return Figure(f"{name}, p50", _part(ordered, 50), "ms", len(ordered), goal, f"p95 {_part(ordered, 95):.0f} ms")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -39,21 +40,18 @@ class Line(NamedTuple):
     values: list[float]
 
 
-class Prometheus:
-    def __init__(self, url: str, start: float, end: float) -> None:
-        self._url = url.rstrip("/")
-        self._range = {"start": start, "end": end, "step": max(1.0, (end - start) / 120)}
-
-    def lines(self, panel: Mapping[str, Any]) -> Iterator[Line]:
-        """Yields the lines of a panel. Raises OSError if Prometheus does not answer, or refuses an expression."""
-        for target in panel["targets"]:
-            # Four scrapes, as in Grafana, and no less than a minute.
-            parameters = {"query": target["expr"].replace("$__rate_interval", "1m"), **self._range}
-            with urlopen(f"{self._url}/api/v1/query_range?{urlencode(parameters)}", timeout=30.0) as answer:  # noqa: S310
-                results = json.load(answer)["data"]["result"]
-            for series in results:
-                times, values = zip(*series["values"], strict=True)
-                yield Line(_legend(target["legendFormat"], series["metric"]), [*times], [*map(float, values)])
+def lines(prometheus: str, start: float, end: float, panel: Mapping[str, Any]) -> Iterator[Line]:
+    """Yields the lines of a panel. Raises OSError if Prometheus does not answer, or refuses an expression."""
+    step = max(1.0, (end - start) / 120)
+    for target in panel["targets"]:
+        # Four scrapes, as in Grafana, and no less than a minute.
+        query = target["expr"].replace("$__rate_interval", "1m")
+        parameters = urlencode({"query": query, "start": start, "end": end, "step": step})
+        with urlopen(f"{prometheus.rstrip('/')}/api/v1/query_range?{parameters}", timeout=30.0) as answer:  # noqa: S310
+            results = json.load(answer)["data"]["result"]
+        for series in results:
+            times, values = zip(*series["values"], strict=True)
+            yield Line(_legend(target["legendFormat"], series["metric"]), [*times], [*map(float, values)])
 
 
 def _legend(template: str, labels: Mapping[str, str]) -> str:
@@ -84,7 +82,9 @@ def _bottom(panel: Mapping[str, Any]) -> int:
     return place["y"] + place["h"]
 
 
-def draw(panels: Sequence[Mapping[str, Any]], prometheus: Prometheus, path: Path) -> None:
+def draw(
+    panels: Sequence[Mapping[str, Any]], lines_of: Callable[[Mapping[str, Any]], Iterator[Line]], path: Path
+) -> None:
     """Writes the picture. Raises ModuleNotFoundError without matplotlib."""
     height = max(map(_bottom, panels))
     figure = pyplot().figure(figsize=(INCHES, height * 0.42))
@@ -97,14 +97,14 @@ def draw(panels: Sequence[Mapping[str, Any]], prometheus: Prometheus, path: Path
         box = ((x + margin_x) / COLUMNS, 1 - (y + h - bottom) / height)
         axes = figure.add_axes((*box, (w - margin_x - 0.3) / COLUMNS, (h - bottom - top) / height))
         axes.set_title(panel["title"], fontsize=9, loc="left")
-        lines = list(prometheus.lines(panel))
+        drawn = list(lines_of(panel))
         factor, unit = _UNITS[panel["fieldConfig"]["defaults"].get("unit", "none")]
         if panel["type"] == "stat":
-            value = lines[0].values[-1] * factor if lines else 0.0
+            value = drawn[0].values[-1] * factor if drawn else 0.0
             axes.axis("off")
             axes.text(0.5, 0.4, f"{value:,.0f}{unit}", fontsize=22, ha="center", va="center")
         else:
-            _plot(axes, lines, factor, unit)
+            _plot(axes, drawn, factor, unit)
     figure.savefig(path, dpi=80, metadata={"Software": None})
 
 
@@ -136,7 +136,7 @@ def main() -> None:
     end = time.time()
     panels = chosen(json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"], arguments.row)
     try:
-        draw(panels, Prometheus(arguments.prometheus, end - 60 * arguments.minutes, end), arguments.output)
+        draw(panels, partial(lines, arguments.prometheus, end - 60 * arguments.minutes, end), arguments.output)
     except OSError as error:
         raise SystemExit(f"--prometheus {arguments.prometheus}: must be a Prometheus that answers ({error})") from None
 

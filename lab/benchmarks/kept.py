@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,23 +73,18 @@ def line_of(record: Any) -> str:
     return json.dumps({type(record).__name__.lower(): asdict(record)})
 
 
-def read_lines(
-    lines: Iterable[str], kinds: Mapping[str, Callable[[dict[str, Any]], Any]], benchmark: str
-) -> dict[str, list[Any]]:
-    """Returns what each kind makes of its lines. Raises ValueError where a line is of something else."""
-    records: dict[str, list[Any]] = {kind: [] for kind in kinds}
+def read_lines(lines: Iterable[str], kinds: Sequence[type], benchmark: str) -> list[tuple[Any, ...]]:
+    """Returns those of each kind that `line_of` wrote. Raises ValueError where a line is of something else."""
+    names = [kind.__name__.lower() for kind in kinds]
+    records: list[list[Any]] = [[] for _ in kinds]
     for number, line in enumerate(lines, 1):
         try:
-            document = json.loads(line)
-            kind = next(kind for kind in kinds if isinstance(document, dict) and kind in document)
-            records[kind].append(kinds[kind](document[kind]))
-        except StopIteration:
-            raise ValueError(
-                f"line {number} is not of a run of {benchmark}: it has neither a {' nor a '.join(kinds)}"
-            ) from None
-        except (TypeError, KeyError, json.JSONDecodeError) as error:
+            ((name, values),) = json.loads(line).items()
+            index = names.index(name)
+            records[index].append(kinds[index](**values))
+        except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"line {number} is not of a run of {benchmark}: {error}") from error
-    return records
+    return list(map(tuple, records))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,25 +1,16 @@
-"""How long a task takes from its submit to its worker: idle, beside many workers or leases, beside an attack; what
-idle workers cost.
-
-A measure compares two sizes within one run, and its figures are ratios; absolute times are in the notes. A machine in
-another mood changes both sides alike.
-"""
+"""How long a task takes from its submit to its worker, one task at a time."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from contentgen.v1 import task_service_pb2 as pb
-from lab.benchmarks import floors, goals, payload, scenario
-from lab.benchmarks.attacker import ATTACKS, IDLING
-from lab.benchmarks.callers import PAUSE_S, task_service
+from lab.benchmarks import floors, scenario
 from lab.benchmarks.child import Child
-from lab.benchmarks.goals import Figure
 from lab.benchmarks.stack import Stack
+
+QUIET_S = 3.0
+"""For what is left of a start (checkpoints, statistics), before something at rest is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,174 +43,3 @@ async def latencies(stack: Stack, samples: int, worker_id: str = "latency-probe"
     shortest = [*measured[:1], *floor[:1]]
     assert all(ms > 0 for ms in shortest), f"every call takes some time, and the shortest took {shortest} ms"
     return Latencies(measured, floor)
-
-
-_HEARTBEAT_S = 10.0
-"""In which each idle worker says once that it is there: what that costs is another measure's figure."""
-
-_LEASES_PER_WORKER = 2_000
-_REST_S = 20.0
-"""Two heartbeats of each worker; a backend's statistics may come ten seconds late."""
-QUIET_S = 3.0
-"""For what is left of a start (checkpoints, statistics), before something at rest is measured."""
-_ATTACK_S = 2.0
-"""For an attack to be under way, and to be over."""
-_IDLE = "benchmarks.workers.wait_idly"
-
-
-async def idle_workers(stack: Stack, count: int) -> list[Figure]:
-    async with Child(_IDLE, stack.folder, "idle_workers", target=stack.target, count=count):
-        await asyncio.sleep(QUIET_S)
-        before, begin = stack.cpu(), time.monotonic()
-        await asyncio.sleep(_REST_S)
-        cpu, seconds = stack.cpu() - before, time.monotonic() - begin
-        rss = stack.rss()
-    note = f"PostgreSQL {cpu.postgres / seconds:.1%} of a core"
-    return [
-        Figure(f"{count:,} idle workers, the scheduler's memory", rss / 1e6, "MB", count, goals.IDLE_WORKERS_MB),
-        Figure("the same, its CPU", cpu.scheduler / seconds * 100, "% of a core", count, goals.IDLE_WORKERS_CPU, note),
-    ]
-
-
-async def at_rest(stack: Stack, count: int, depth: int) -> list[Figure]:
-    committed = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-    async with scenario.noop_workers(stack, count, depth) as workers:
-        workers.go()
-        await asyncio.sleep(25.0)  # nothing is left of a start then, such as statistics that come late
-        before, begin = stack.query(committed), time.monotonic()
-        await asyncio.sleep(_REST_S)
-        commits, seconds = stack.query(committed) - before - 1, time.monotonic() - begin  # less the question's own
-    note = f"transactions, with {count} idle workers"
-    return [Figure("at rest", commits / seconds, "queries/s", count, goals.AT_REST_QUERIES, note)]
-
-
-async def idle_fleet(stack: Stack, fleets: tuple[int, ...], samples: int) -> list[Figure]:
-    """Measures submit to worker beside so many idle workers, against the first of these numbers."""
-    (first_p50, first_wal), *larger = [await _beside(stack, count, samples) for count in fleets]
-    figures = []
-    for count, (p50, wal) in zip(fleets[1:], larger, strict=True):
-        first_note = f"{first_p50:.1f} ms, {first_wal:.0f} KiB of WAL"
-        note = f"{p50:.1f} ms, {wal:.0f} KiB of WAL; with {fleets[0]} idle workers {first_note}"
-        name = f"submit to worker beside {count:,} idle workers"
-        figures += [
-            Figure(f"{name}, p50", p50 / first_p50, "times", samples, goals.IDLE_FLEET, note),
-            Figure(f"{name}, WAL", wal / first_wal, "times", samples, goals.IDLE_FLEET_WAL),
-        ]
-    return figures
-
-
-async def _beside(stack: Stack, count: int, samples: int) -> tuple[float, float]:
-    """Returns the median in milliseconds and the KiB of WAL a task.
-
-    The probe has more free slots than the others, so it gets each task.
-    """
-    name = f"fleet-{count}"
-    async with Child(_IDLE, stack.folder, name, target=stack.target, count=count, prefix=name, depth=1):
-        await latencies(stack, samples // 10, f"first-{name}")
-        before = stack.wal()
-        await asyncio.sleep(_HEARTBEAT_S)
-        begin, quiet = time.monotonic(), stack.wal()
-        p50 = (await latencies(stack, samples, f"probe-{name}")).p50
-        heartbeats = (quiet - before) * (time.monotonic() - begin) / _HEARTBEAT_S
-        wal = max(0.0, stack.wal() - quiet - heartbeats)
-    return p50, wal / samples / 1024
-
-
-async def hellos(stack: Stack, leases: int, samples: int) -> list[Figure]:
-    """Measures what others' leases add to a hello. Their workers are gone by then, so that nothing else goes on."""
-    none = await _hello_ms(stack, "beside-none", samples)
-    await scenario.load(stack, leases, batch=min(500, leases), in_flight=4)
-    options = {"target": stack.target, "count": -(-leases // _LEASES_PER_WORKER), "depth": _LEASES_PER_WORKER}
-    async with Child(_IDLE, stack.folder, "holders", **options), asyncio.timeout(scenario.PATIENCE_S):
-        while stack.query("SELECT count(*) FROM leases") < leases:  # noqa: ASYNC110 - the database rings no bell
-            await asyncio.sleep(0.1)
-    await asyncio.sleep(QUIET_S)
-    loaded = await _hello_ms(stack, "beside-some", samples)
-    note = f"{loaded:.1f} ms, without leases {none:.1f} ms"
-    name = f"what {leases:,} leases add to a hello, p50"
-    return [Figure(name, loaded - none, "ms", samples, goals.HELLO_MS, note)]
-
-
-async def _hello_ms(stack: Stack, worker_id: str, samples: int) -> float:
-    options = {"target": stack.target, "worker_id": worker_id, "samples": samples}
-    async with Child("benchmarks.workers.say_hello", stack.folder, worker_id, **options) as probe:
-        probe.go()
-        async with asyncio.timeout(scenario.PATIENCE_S):
-            times = sorted([(await probe.message())["ms"] for _ in range(samples)])
-    return float(times[samples // 2])
-
-
-async def open_transaction(stack: Stack, passing: int, workers: int, depth: int, samples: int) -> list[Figure]:
-    """Measures submit to worker while a stranger's transaction has been open for so many tasks, against before."""
-    baseline = await _p50_ms(stack, samples, "probe-before")
-    with stack.snapshot():
-        await scenario.load(stack, passing, batch=min(500, passing), in_flight=4)
-        async with scenario.noop_workers(stack, workers, depth) as noops:
-            await scenario.drain(stack, noops, passing)
-        await asyncio.sleep(QUIET_S)
-        loaded = await _p50_ms(stack, samples, "probe-beside")
-    note = f"{loaded:.1f} ms, before {baseline:.1f} ms"
-    name = f"submit to worker beside a transaction that is {passing:,} tasks old, p50"
-    return [Figure(name, loaded / baseline, "times", samples, goals.OPEN_TRANSACTION, note)]
-
-
-async def _p50_ms(stack: Stack, samples: int, worker_id: str) -> float:
-    await latencies(stack, samples // 10, f"first-{worker_id}")
-    return (await latencies(stack, samples, worker_id)).p50
-
-
-async def under_attack(stack: Stack, neighbour: Stack, samples: int) -> list[Figure]:
-    """p99 of a submit's way to its worker; in the note that of a neighbour on this machine, which nobody attacks.
-
-    What the neighbour suffers is the machine's doing: an attacker and the server that reads it take its cores.
-    """
-    quiet = [await latencies(target, samples) for target in (stack, neighbour)]
-    results = [_attack_figure("quiet", quiet, quiet)]
-    for attack in (IDLING, *ATTACKS):
-        name = attack.replace(" ", "-").replace(",", "")
-        options = {"port": int(stack.target.rpartition(":")[2]), "attack": attack}
-        async with Child("benchmarks.attacker.attack_scheduler", stack.folder, name, **options) as attacker:
-            attacker.go()
-            await asyncio.sleep(_ATTACK_S)
-            attacked_latencies = [await latencies(target, samples, f"beside-{name}") for target in (stack, neighbour)]
-            results.append(_attack_figure(attack, attacked_latencies, quiet))
-        await asyncio.sleep(_ATTACK_S)
-    return results
-
-
-def _attack_figure(attack: str, latencies_now: Sequence[Latencies], quiet: Sequence[Latencies]) -> Figure:
-    ratio, neighbours = (now.p99 / former.p99 for now, former in zip(latencies_now, quiet, strict=True))
-    note = f"{ratio:.1f} times the quiet one; a neighbour's that is not attacked {neighbours:.1f} times"
-    attacked = latencies_now[0]
-    return Figure(f"submit to worker under {attack}, p99", attacked.p99, "ms", len(attacked.measured), note=note)
-
-
-async def beside_unread_watches(stack: Stack, watches: int, samples: int) -> list[Figure]:
-    """Measures GetTask of one account while another submits: beside its unread watches, against without them."""
-    quiet = await _get_task_ms(stack, 0, samples)
-    watched = await _get_task_ms(stack, watches, samples)
-    figures = []
-    for name, share in (("p50", 0.5), ("p99", 0.99)):
-        quiet_ms, watched_ms = (times[int(len(times) * share)] for times in (quiet, watched))
-        note = f"{watched_ms:.1f} ms; without them {quiet_ms:.1f} ms"
-        title = f"GetTask beside {watches:,} unread watches of another account, {name}"
-        figures.append(Figure(title, watched_ms / quiet_ms, "times", len(watched), goals.UNREAD_WATCHES, note))
-    return figures
-
-
-async def _get_task_ms(stack: Stack, watches: int, samples: int) -> list[float]:
-    account, watched_account = stack.accounts[:2]
-    options = {"target": stack.target, "account": watched_account, "count": watches}
-    async with (
-        Child("benchmarks.callers.watch_and_submit", stack.folder, "watches", **options) as child,
-        task_service(stack.target) as stub,
-    ):
-        task_id = (await stub.SubmitTask(next(payload.tasks([account])))).task.task_id
-        child.go()
-        times = []
-        for _ in range(samples):
-            await asyncio.sleep(random.uniform(*PAUSE_S))
-            begin = time.monotonic()
-            await stub.GetTask(pb.GetTaskRequest(task_id=task_id))
-            times.append((time.monotonic() - begin) * 1e3)
-    return sorted(times)

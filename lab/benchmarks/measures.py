@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.benchmarks import console, floors, goals, growth, latencies, scenario
-from lab.benchmarks.command import make_folder, size
+from lab.benchmarks import console as pages
+from lab.benchmarks import floors, goals, scenario
+from lab.benchmarks.attacker import ATTACKS, IDLING
+from lab.benchmarks.child import Child
+from lab.benchmarks.command import lent_folder, size
 from lab.benchmarks.goals import Figure, Floor, Goal
-from lab.benchmarks.latencies import QUIET_S
+from lab.benchmarks.latencies import QUIET_S, Latencies, latencies
 from lab.benchmarks.stack import Stack
 
 MAX_PENDING_TASKS = 10_000_000
 IN_FLIGHT = 4
 """Batches that are submitted at once."""
+_REST_S = 20.0
+"""Two heartbeats of each worker; a backend's statistics may come ten seconds late."""
+_ATTACK_S = 2.0
+"""For an attack to be under way, and to be over."""
+_ATTACKER = "benchmarks.attacker.attack_scheduler"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,40 +41,28 @@ class Options:
     submits: int = size(10_000, "tasks of the measure submit")
     drain: tuple[int, ...] = size((20_000, 100_000), "backlogs to drain, by comma")
     lives: int = size(20_000, "tasks of a drain's floor")
-    long: bool = size(False, "drain a backlog of 1,000,000 too")
     end_to_end: int = size(60_000, "tasks of the measure end-to-end")
     burst: int = size(250_000, "tasks that latency-after-burst drains first")
     samples: int = size(300, "samples of a latency")
     idle_workers: int = size(1000, "workers of the measure idle-workers")
-    committers: int = size(20, "connections of the measure notify")
-    ended: int = size(50_000, "ended tasks of the measure retention")
-    pool: int = size(20_000, "workers of the measure worker-pool")
-    moves: int = size(200_000, "moves of the measure account-watch")
-    fleets: tuple[int, ...] = size((1000, 2000), "idle workers of idle-fleet, by comma")
-    leases: int = size(30_000, "leases beside which hello is measured")
-    passing: int = size(200_000, "tasks that pass in open-transaction")
-    backlog: int = size(1_000_000, "tasks that the measure backlog drains")
     console_tasks: int = size(1_000_000, "tasks beside which console is measured")
-    many_accounts: int = size(1_000, "accounts of the measure many-accounts")
-    unread_watches: int = size(500, "watches of the measure unread-watches")
 
 
 Measure = Callable[[Options], Awaitable[list[Figure]]]
 
 
 @asynccontextmanager
-async def fresh(options: Options, accounts: int | None = None, **settings: str) -> AsyncIterator[Stack]:
-    folder = make_folder(options.folder, "run-")
+async def fresh(options: Options, **settings: str) -> AsyncIterator[Stack]:
     settings = {"max_queue_size": str(MAX_PENDING_TASKS), **settings}
-    async with Stack(folder, accounts or options.accounts, **settings) as stack:
-        yield stack
-    shutil.rmtree(folder)  # after a failure it stays: its logs say why
+    with lent_folder(options.folder, "run-") as folder:
+        async with Stack(folder, options.accounts, **settings) as stack:
+            yield stack
 
 
 @asynccontextmanager
-async def warmed(options: Options, accounts: int | None = None) -> AsyncIterator[tuple[Stack, Floor]]:
+async def warmed(options: Options) -> AsyncIterator[tuple[Stack, Floor]]:
     """Yields the same with warm WAL, and what PostgreSQL does by itself there."""
-    async with fresh(options, accounts) as stack:
+    async with fresh(options) as stack:
         await asyncio.to_thread(stack.warm_wal)
         yield stack, await _lives(stack, options)
 
@@ -91,19 +87,17 @@ async def submit(options: Options) -> list[Figure]:
 
 
 async def drain(options: Options) -> list[Figure]:
-    sizes = (*options.drain, 1_000_000) if options.long else options.drain
-    return [await _drain_of(options, tasks) for tasks in sizes]
+    figures = []
+    for tasks in options.drain:
+        async with warmed(options) as (stack, floor):
+            figures.append(await _drained(stack, floor, options, tasks))
+    return figures
 
 
 async def cold_drain(options: Options) -> list[Figure]:
     """Measures the first hour of a database: each WAL segment is made anew."""
     async with fresh(options) as stack:
         return [await _drained(stack, await _lives(stack, options), options, options.drain[0], ", cold WAL")]
-
-
-async def _drain_of(options: Options, tasks: int) -> Figure:
-    async with warmed(options) as (stack, floor):
-        return await _drained(stack, floor, options, tasks)
 
 
 async def _drained(stack: Stack, floor: Floor, options: Options, tasks: int, suffix: str = "") -> Figure:
@@ -117,29 +111,6 @@ async def load_and_drain(stack: Stack, options: Options, tasks: int) -> tuple[sc
     loaded = await scenario.load(stack, tasks, batch=min(options.batch, tasks), in_flight=IN_FLIGHT)
     async with scenario.noop_workers(stack, options.workers, options.depth) as workers:
         return loaded, await scenario.drain(stack, workers, tasks)
-
-
-async def backlog(options: Options) -> list[Figure]:
-    """Measures the rate of a long backlog against that of a short one."""
-    short, long = [await _drain_of(options, tasks) for tasks in (options.drain[0], options.backlog)]
-    note = f"{long.value:,.0f} tasks/s, {long.note}; of {short.count:,} {short.value:,.0f} tasks/s, {short.note}"
-    name = f"drain of {long.count:,} against {short.count:,}"
-    return [Figure(name, long.value / short.value, "times", long.count, goals.BACKLOG, note)]
-
-
-async def many_accounts(options: Options) -> list[Figure]:
-    """Measures tasks of many accounts, one after the other, against tasks of few."""
-    spans = []
-    for accounts in (options.accounts, options.many_accounts):
-        async with warmed(options, accounts) as (stack, _):
-            spans.append(await load_and_drain(stack, options, options.drain[0]))
-    name = f"over {options.many_accounts:,} accounts against {options.accounts:,}"
-    figures = []
-    for what, smaller, larger in zip((f"BatchSubmitTasks {name}", f"drain {name}"), *spans, strict=True):
-        rates = [f"{span.per_second:,.0f} tasks/s, {span.cpu_note}" for span in (larger, smaller)]
-        ratio = larger.per_second / smaller.per_second
-        figures.append(Figure(what, ratio, "times", larger.tasks, goals.MANY_ACCOUNTS, "; ".join(rates)))
-    return figures
 
 
 async def end_to_end(options: Options) -> list[Figure]:
@@ -162,19 +133,19 @@ def _rate(name: str, span: scenario.Span, goal: Goal, floor: Floor | None = None
 async def latency(options: Options) -> list[Figure]:
     async with fresh(options) as stack:
         await asyncio.sleep(QUIET_S)
-        samples = await latencies.latencies(stack, options.samples)
+        samples = await latencies(stack, options.samples)
     return _percentiles("idle, submit to worker", samples, goals.IDLE_P50_MS, goals.IDLE_P99_MS)
 
 
 async def latency_after_burst(options: Options) -> list[Figure]:
     async with fresh(options) as stack:
         await load_and_drain(stack, options, options.burst)
-        samples = await latencies.latencies(stack, options.samples)
+        samples = await latencies(stack, options.samples)
     name = f"the same right after {options.burst:,} tasks"
     return _percentiles(name, samples, goals.AFTER_BURST_P50_MS, goals.AFTER_BURST_P99_MS)
 
 
-def _percentiles(name: str, samples: latencies.Latencies, p50: Goal, p99: Goal) -> list[Figure]:
+def _percentiles(name: str, samples: Latencies, p50: Goal, p99: Goal) -> list[Figure]:
     count, note = len(samples.measured), f"the longest {samples.measured[-1]:.1f} ms"
     floor = Floor(samples.floor[count // 2], floors.UNARY_MS)
     return [
@@ -183,18 +154,66 @@ def _percentiles(name: str, samples: latencies.Latencies, p50: Goal, p99: Goal) 
     ]
 
 
+async def idle_workers(options: Options) -> list[Figure]:
+    count = options.idle_workers
+    async with fresh(options) as stack, scenario.noop_workers(stack, count, 4, targets=[stack.target]) as workers:
+        await scenario.connect(stack, workers, count)
+        await asyncio.sleep(QUIET_S)
+        before, begin = stack.cpu(), time.monotonic()
+        await asyncio.sleep(_REST_S)
+        cpu, seconds = stack.cpu() - before, time.monotonic() - begin
+        rss = stack.rss()
+    note = f"PostgreSQL {cpu.postgres / seconds:.1%} of a core"
+    return [
+        Figure(f"{count:,} idle workers, the scheduler's memory", rss / 1e6, "MB", count, goals.IDLE_WORKERS_MB),
+        Figure("the same, its CPU", cpu.scheduler / seconds * 100, "% of a core", count, goals.IDLE_WORKERS_CPU, note),
+    ]
+
+
+async def at_rest(options: Options) -> list[Figure]:
+    committed = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+    count = options.workers
+    async with fresh(options) as stack, scenario.noop_workers(stack, count, options.depth) as workers:
+        workers.go()
+        await asyncio.sleep(25.0)  # nothing is left of a start then, such as statistics that come late
+        before, begin = stack.query(committed), time.monotonic()
+        await asyncio.sleep(_REST_S)
+        commits, seconds = stack.query(committed) - before - 1, time.monotonic() - begin  # less the question's own
+    note = f"transactions, with {count} idle workers"
+    return [Figure("at rest", commits / seconds, "queries/s", count, goals.AT_REST_QUERIES, note)]
+
+
 async def under_attack(options: Options) -> list[Figure]:
+    """p99 of a submit's way to its worker; in the note that of a neighbour on this machine, which nobody attacks.
+
+    What the neighbour suffers is the machine's doing: an attacker and the server that reads it take its cores.
+    """
     async with fresh(options) as stack, fresh(options) as neighbour:
         await asyncio.sleep(QUIET_S)
-        return await latencies.under_attack(stack, neighbour, options.samples)
+        quiet = [await latencies(target, options.samples) for target in (stack, neighbour)]
+        results = [_attack_figure("quiet", quiet, quiet)]
+        for attack in (IDLING, *ATTACKS):
+            name, port = attack.replace(" ", "-").replace(",", ""), int(stack.target.rpartition(":")[2])
+            async with Child(_ATTACKER, stack.folder, name, port=port, attack=attack) as attacker:
+                attacker.go()
+                await asyncio.sleep(_ATTACK_S)
+                targets = (stack, neighbour)
+                attacked = [await latencies(target, options.samples, f"beside-{name}") for target in targets]
+                results.append(_attack_figure(attack, attacked, quiet))
+            await asyncio.sleep(_ATTACK_S)
+        return results
 
 
-def _on_fresh(measure: Callable[[Stack, Options], Awaitable[list[Figure]]]) -> Measure:
-    async def measured(options: Options) -> list[Figure]:
-        async with fresh(options) as stack:
-            return await measure(stack, options)
+def _attack_figure(attack: str, latencies_now: Sequence[Latencies], quiet: Sequence[Latencies]) -> Figure:
+    ratio, neighbours = (now.p99 / former.p99 for now, former in zip(latencies_now, quiet, strict=True))
+    note = f"{ratio:.1f} times the quiet one; a neighbour's that is not attacked {neighbours:.1f} times"
+    attacked = latencies_now[0]
+    return Figure(f"submit to worker under {attack}, p99", attacked.p99, "ms", len(attacked.measured), note=note)
 
-    return measured
+
+async def console(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        return await pages.figures(stack, options.console_tasks, options.samples, options.workers, options.depth)
 
 
 MEASURES: dict[str, Measure] = {
@@ -202,30 +221,14 @@ MEASURES: dict[str, Measure] = {
     "submit": submit,
     "drain": drain,
     "cold-drain": cold_drain,
-    "many-accounts": many_accounts,
     "end-to-end": end_to_end,
     "latency": latency,
     "latency-after-burst": latency_after_burst,
-    "idle-workers": _on_fresh(lambda stack, sizes: latencies.idle_workers(stack, sizes.idle_workers)),
-    "at-rest": _on_fresh(lambda stack, sizes: latencies.at_rest(stack, sizes.workers, sizes.depth)),
-    "notify": _on_fresh(lambda stack, sizes: growth.of_committers(stack.url, sizes.committers)),
-    "retention": _on_fresh(lambda stack, sizes: asyncio.to_thread(growth.of_retention, stack.url, sizes.ended)),
-    "worker-pool": _on_fresh(lambda stack, sizes: asyncio.to_thread(growth.of_workers, stack, sizes.pool)),
-    "account-watch": _on_fresh(lambda stack, sizes: asyncio.to_thread(growth.of_moves, stack.url, sizes.moves)),
-    "unread-watches": _on_fresh(
-        lambda stack, sizes: latencies.beside_unread_watches(stack, sizes.unread_watches, sizes.samples)
-    ),
-    "idle-fleet": _on_fresh(lambda stack, sizes: latencies.idle_fleet(stack, (2, *sizes.fleets), sizes.samples)),
-    "hello": _on_fresh(lambda stack, sizes: latencies.hellos(stack, sizes.leases, sizes.samples)),
-    "open-transaction": _on_fresh(
-        lambda stack, sizes: latencies.open_transaction(stack, sizes.passing, sizes.workers, sizes.depth, sizes.samples)
-    ),
-    "backlog": backlog,
+    "idle-workers": idle_workers,
+    "at-rest": at_rest,
     "under-attack": under_attack,
-    "console": _on_fresh(
-        lambda stack, sizes: console.figures(stack, sizes.console_tasks, sizes.samples, sizes.workers, sizes.depth)
-    ),
+    "console": console,
 }
 
-USUAL = [name for name in MEASURES if name not in {"under-attack", "backlog", "console"}]
-"""What is measured where nothing is named; backlog and console take many minutes."""
+USUAL = [name for name in MEASURES if name not in {"under-attack", "console"}]
+"""What is measured where nothing is named; console takes many minutes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TypedDict
+from typing import Any
 
 RESULT_BYTES = 2_000
 _WORDS = ("queue", "lease", "worker", "article", "topic", "draft", "season", "market", "garden", "river", "harbour")
@@ -17,15 +17,7 @@ def prose(chance: random.Random, size: int) -> str:
     return " ".join(words)
 
 
-class Brief(TypedDict):
-    topic: str
-    keywords: str
-    category: str
-    requirements: str
-    tone: str
-
-
-def brief(chance: random.Random) -> Brief:
+def brief(chance: random.Random) -> dict[str, Any]:
     """Returns one of about 1 KB."""
     return {
         "topic": prose(chance, 60),

@@ -122,6 +122,14 @@ async def noop_workers(
             follower.cancel()
 
 
+async def connect(stack: Stack, workers: Fleet, count: int) -> None:
+    """Lets the workers go, and returns once all of them have a session."""
+    workers.go()
+    async with asyncio.timeout(PATIENCE_S):
+        while stack.query("SELECT count(*) FROM workers WHERE connected") < count:  # noqa: ASYNC110 - it rings no bell
+            await asyncio.sleep(0.1)
+
+
 async def drain(stack: Stack, workers: Fleet, tasks: int) -> Span:
     """Lets the workers go, and waits until the last of so many tasks is acknowledged."""
     cpu, begin = stack.cpu(), time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -92,14 +92,6 @@ class Stack:
     @property
     def dsn(self) -> str:
         return EmbeddedPostgres(self.folder / "data" / "postgres").dsn()
-
-    @contextlib.contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Yields a transaction that reads, and is left open: as a backup's is."""
-        with contextlib.closing(psycopg2.connect(self.dsn)) as connection, connection.cursor() as cursor:
-            connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
-            cursor.execute("SELECT count(*) FROM tasks")
-            yield
 
     def warm_wal(self) -> None:
         """Leaves 1 GiB of WAL segments to be used again, as after some hours of work.

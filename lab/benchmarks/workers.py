@@ -14,7 +14,6 @@ from contentgen.v1 import worker_service_pb2 as pb
 from lab.benchmarks import payload
 from lab.benchmarks.child import say
 from tests.harness.scripted_worker import LeaseStream, hello
-from tests.harness.waiting import beside
 
 MAX_CONNECTING = 20
 MAX_SLOTS = 1_000
@@ -202,32 +201,6 @@ async def _session(stream: QuickWorker, tally: Tally, *, timed: bool) -> None:
                 raise AssertionError("a no-op worker is told to cancel")
         if stream.left:
             return
-
-
-async def wait_idly(
-    stdin: asyncio.StreamReader, *, target: str, count: int, prefix: str = "idle", depth: int = 4
-) -> None:
-    """Runs so many workers that wait: a connection and a session each, heartbeats and nothing else."""
-    places = asyncio.Semaphore(MAX_CONNECTING)
-    connected: list[int] = []
-    all_connected = asyncio.Event()
-
-    async def idle(number: int) -> None:
-        async with places:
-            stream = await QuickWorker(target, f"{prefix}-{number}", depth).__aenter__()
-        try:
-            connected.append(number)
-            if len(connected) == count:
-                all_connected.set()
-            async for _ in stream.messages():
-                pass
-        finally:
-            await stream.__aexit__()
-
-    async with beside(*map(idle, range(count))):
-        await all_connected.wait()
-        say(ready=True)
-        await stdin.read()
 
 
 async def say_hello(stdin: asyncio.StreamReader, *, target: str, worker_id: str, samples: int) -> None:

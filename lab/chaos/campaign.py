@@ -5,13 +5,14 @@ A line every few seconds tells of it meanwhile. Above everything but the command
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,13 @@ import psycopg2
 
 from contentgen import ContentGenerationClient, RequestError
 from lab.chaos.checker import check
-from lab.chaos.collected import ask, left_by_postgres, left_by_services, read_stored
-from lab.chaos.evidence import JOURNAL, Evidence, Leftover
+from lab.chaos.clients import JournalingWatchers, Load, Receiver, health_watched, pause, probing, schedule
+from lab.chaos.collected import ask, left_by_postgres, left_by_services, read_stored, settled
+from lab.chaos.evidence import JOURNAL, Appender, Evidence, Leftover, Scheduled, read_journals
+from lab.chaos.faults import KINDS, Fault, Scene
 from lab.chaos.figures import KILLS
-from lab.chaos.fleet import Fleet
-from lab.chaos.journals import Appender, read_journals
-from lab.chaos.load import Load, Schedules
-from lab.chaos.observers import JournalingWatchers, Prober, Receiver, health_watched
-from lab.chaos.options import Options
-from lab.chaos.plan import LEASE, POSTGRES, Fault
-from lab.chaos.strikes import Strikes
-from lab.chaos.strikes_at_services import Scene
+from lab.chaos.fleet import LEASE, POSTGRES, Fleet
+from lab.chaos.plan import Strikes
 from lab.deployment.database import Database
 from lab.deployment.deployment import every
 from scheduler_svc.domain.ids import format_task_id
@@ -48,6 +45,34 @@ _COUNTS = f"""
 _TICKED = """
     SELECT extract(epoch FROM now())::float8 WHERE NOT EXISTS (SELECT FROM schedules WHERE due_time <= now())
 """
+"""Returns the time, if no schedule's tick is due."""
+
+
+ALL = frozenset(kind.name for kind in KINDS)
+"""The kinds of faults."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    seed: int
+    seconds: float
+    """How long there are faults and load; what comes before and after takes another half minute or more."""
+    workers: int
+    rate: float
+    submits: float
+    faults: frozenset[str]
+    keep: Path | None
+    json: Path | None
+    publish: Path | None
+    plan: bool
+
+    @property
+    def command(self) -> str:
+        kinds = "" if self.faults == ALL else f" --faults {','.join(sorted(self.faults))}"
+        return (
+            f"python -m lab.chaos --seed {self.seed} --seconds {self.seconds:g} --rate {self.rate:g}"
+            f" --workers {self.workers} --submits {self.submits:g}{kinds}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,145 +96,109 @@ def run(options: Options, faults: Sequence[Fault], folder: Path, say: Callable[[
         return _Campaign(options, faults, fleet, say).run()
 
 
-def _refusals(seed: int) -> Iterator[bool]:
-    """Says of one delivery of the webhook after the other whether its receiver answers it with an error."""
-    chance = random.Random(f"receiver {seed}")
-    while True:
-        yield chance.random() < 0.1
-
-
-def _settled(look: Callable[[], list[Leftover]]) -> list[Leftover]:
-    """Returns what is left after the moment that the kernel may take."""
-    deadline = time.monotonic() + 10.0
-    while (leftovers := look()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return leftovers
-
-
 class Progress:
     """Looks at the database past all wires, whenever it can be reached."""
 
-    def __init__(
-        self, database: Database, strikes: Strikes, load: Load, say: Callable[[str], None], seconds: float
-    ) -> None:
-        """`seconds`: how long the campaign takes, about."""
-        self.open_tasks = 0
-        self._leases = 0
-        self._completed = 0
+    def __init__(self, database: Database) -> None:
+        self.open_tasks = self.leases = self.completed = 0
         self._database = database
-        self._strikes = strikes
-        self._load = load
-        self._say = say
-        self._begin = self._next_line = time.monotonic()
-        self._say_every = max(_SHORTEST, seconds / _LINES)
 
     def all_ended(self) -> bool:
         """Returns whether no task is open and no lease is left; False while nobody knows."""
-        return self.look() and not self.open_tasks and not self._leases
+        return self.look() and not self.open_tasks and not self.leases
 
     def look(self) -> bool:
-        rows = self._rows(_COUNTS)
+        rows = self.rows(_COUNTS)
         if rows:
-            self.open_tasks, self._leases, self._completed = rows[0]
+            self.open_tasks, self.leases, self.completed = rows[0]
         return bool(rows)
-
-    def ticked(self) -> float:
-        """Returns the time, if no schedule's tick is due; 0 while one is, or nobody knows."""
-        return float(self._number(_TICKED))
 
     def all_delivered(self) -> bool:
         """Returns whether no event waits for its delivery; False while nobody knows."""
-        return self._rows("SELECT count(*) FROM webhook_deliveries WHERE next_attempt_time IS NOT NULL") == [(0,)]
+        return self.rows("SELECT count(*) FROM webhook_deliveries WHERE next_attempt_time IS NOT NULL") == [(0,)]
 
-    def moves(self) -> int:
-        """Returns how many there are in the histories of all tasks; 0 while nobody knows."""
-        return int(self._number("SELECT count(*) FROM task_events"))
+    def number(self, sql: str) -> float:
+        """Returns the first value; 0 while there is none, or the database is away."""
+        rows = self.rows(sql)
+        return float(rows[0][0]) if rows else 0.0
 
-    def waiting(self) -> list[str]:
-        """Returns the tasks that wait for a retry; none while nobody knows."""
-        return [format_task_id(key) for (key,) in self._rows("SELECT task_key FROM delayed")]
-
-    def _number(self, sql: str) -> Any:
-        rows = self._rows(sql)
-        return rows[0][0] if rows else 0
-
-    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Returns none while the database is away."""
         try:
             return self._database.rows(sql)
         except psycopg2.Error:
             return []
 
-    def tell(self) -> None:
-        answers, now = self.look(), time.monotonic()
-        if now < self._next_line:
-            return
-        self._next_line += self._say_every
-        struck = self._strikes.struck
-        kills = sum(count for kind, count in struck.items() if kind in KILLS)
-        self._say(
-            f"{now - self._begin:5.0f} s: {self._load.submitted} submitted, "
-            f"{self._completed} completed, {self.open_tasks} open, {self._leases} leased; "
-            f"{struck.total()} faults, {kills} of them kills{'' if answers else '; the database is away'}"
-        )
-
 
 class _Campaign:
     def __init__(self, options: Options, faults: Sequence[Fault], fleet: Fleet, say: Callable[[str], None]) -> None:
         self._seconds = options.seconds
-        """How long there are faults and load; what comes before and after takes another half minute or more."""
         self._faults = faults
         self._fleet = fleet
         self._say = say
-        self._wrong: list[str] = []
+        self.wrong: list[str] = []
         self._journal = journal = Appender(fleet.folder / JOURNAL)
         self._strikes = Strikes(Scene(fleet, journal))
         seed = options.seed
         self._load = Load(
             fleet.target, journal, seed, rate=options.submits, busy=lambda: self._progress.open_tasks > _MAX_OPEN
         )
-        self._schedules = Schedules(fleet.target, journal)
-        self._receiver = Receiver(journal, _refusals(seed))
-        self._prober = Prober(fleet.target, journal, f"{seed}-probe")
+        self._schedules: list[Scheduled] = []
+        refusals = random.Random(f"receiver {seed}")
+        self._receiver = Receiver(journal, (refusals.random() < 0.1 for _ in itertools.count()))
         self._watchers = JournalingWatchers(fleet.target, journal)
-        self._progress = Progress(fleet.database, self._strikes, self._load, say, options.seconds)
+        self._progress = Progress(fleet.database)
+        self._probe_id = f"{seed}-probe"
+        self._begin = self._next_line = time.monotonic()
 
     def run(self) -> Result:
         threading.excepthook = self._died
         self._say(f"all services are up; {len(self._faults)} faults in {self._seconds:g} s")
         with self._receiver:
             try:
-                with every(1.0, self._progress.tell, "progress"):
+                with every(1.0, self._tell, "progress"):
                     self._hurt()
                     self._recover()
             finally:
-                self._watchers.await_moves(self._progress.moves())
+                self._watchers.await_moves(int(self._progress.number("SELECT count(*) FROM task_events")))
                 self._watchers.stop()
         evidence = self._evidence()
         problems = [str(violation) for violation in check(evidence)]
-        callers = (self._load, self._prober, self._watchers, self._receiver)
-        problems += [*self._wrong, *self._strikes.wrong, *(problem for caller in callers for problem in caller.wrong)]
-        ended = [end for end in self._fleet.ended if end.name != POSTGRES]
-        problems += [
-            f"{end.name} ended by itself, {end.lived:.0f} s after its start (status {end.status})"
-            for end in ended
-            if end.served
-        ]
-        late = Counter(end.name for end in ended if not end.served)
+        for part in (self, self._strikes, self._load, self._watchers, self._receiver):
+            problems += part.wrong
+        late: Counter[str] = Counter()
+        for end in self._fleet.ended:
+            if end.served:
+                problems.append(f"{end.name} ended by itself, {end.lived:.0f} s after its start (status {end.status})")
+            elif end.name != POSTGRES:
+                late[end.name] += 1
         return Result(evidence, problems, late, self._strikes.missed.total(), self._fleet.database.stood_still)
 
     def _died(self, thread: threading.ExceptHookArgs) -> None:
         """A thread of ours that ends early must not make a campaign easy."""
         threading.__excepthook__(thread)
-        self._wrong.append(f"the thread {thread.thread and thread.thread.name} died: {thread.exc_value!r}")
+        self.wrong.append(f"the thread {thread.thread and thread.thread.name} died: {thread.exc_value!r}")
+
+    def _tell(self) -> None:
+        answers, now = self._progress.look(), time.monotonic()
+        if now < self._next_line:
+            return
+        self._next_line += max(_SHORTEST, self._seconds / _LINES)
+        struck, progress = self._strikes.struck, self._progress
+        kills = sum(count for kind, count in struck.items() if kind in KILLS)
+        self._say(
+            f"{now - self._begin:5.0f} s: {self._load.submitted} submitted, "
+            f"{progress.completed} completed, {progress.open_tasks} open, {progress.leases} leased; "
+            f"{struck.total()} faults, {kills} of them kills{'' if answers else '; the database is away'}"
+        )
 
     def _hurt(self) -> None:
         account_ids = self._load.make_accounts()
         self._journal.append(self._receiver.subscribe(self._fleet.target))
-        self._schedules.create(account_ids)
+        self._schedules += schedule(self._fleet.target, account_ids)
         self._watchers.start(account_ids)
-        health = health_watched(self._fleet.direct_targets, self._journal)
-        with self._prober.probing(account_ids[0]), health:
+        probing_one = probing(self._fleet.target, self._journal, self._probe_id, account_ids[0], self.wrong)
+        with probing_one, health_watched(self._fleet.direct_targets, self._journal):
             try:
                 self._load.start()
                 self._watchers.await_first(account_ids)
@@ -226,8 +215,8 @@ class _Campaign:
         with self._noted():
             self._fleet.await_health(60.0)
         with self._noted():
-            ticked = wait_until(self._progress.ticked, within=30.0, what="no tick is due")
-            self._schedules.pause(ticked)
+            ticked = wait_until(lambda: self._progress.number(_TICKED), within=30.0, what="no tick is due")
+            pause(self._fleet.target, self._schedules, self._journal, ticked)
         with self._noted(), ContentGenerationClient(self._fleet.target) as client:
             wait_until(lambda: self._all_ended(client), within=240.0, what="every task has ended")
         self._receiver.patient = True
@@ -235,11 +224,9 @@ class _Campaign:
             wait_until(self._progress.all_delivered, within=120.0, what="every event is delivered")
 
     def _all_ended(self, client: ContentGenerationClient) -> bool:
-        for task_id in self._progress.waiting():
-            try:
-                client.retry_task(task_id)
-            except RequestError:
-                continue
+        for (key,) in self._progress.rows("SELECT task_key FROM delayed"):
+            with suppress(RequestError):
+                client.retry_task(format_task_id(key))
         return self._progress.all_ended()
 
     def _evidence(self) -> Evidence:
@@ -251,16 +238,16 @@ class _Campaign:
         task_ids = [*(submit.task_id for submit in journals.submits), *stored.tasks]
         target = next(iter(fleet.direct_targets.values()))
         answers = ask(target, task_ids, {submit.account_id for submit in journals.submits})
-        self._wrong += fleet.stop_services()
+        self.wrong += fleet.stop_services()
 
         def left() -> list[Leftover]:
             spared = frozenset((os.getpid(), *(process.pid for process in fleet.database.processes())))
             return left_by_services(fleet.folder, fleet.worker_folders, fleet.database.dsn, spared)
 
-        leftovers = _settled(left)
+        leftovers = settled(left, 10.0)
         fleet.database.stop()
         sockets = [fleet.database.socket.parent]
-        leftovers += _settled(lambda: left_by_postgres(fleet.folder, sockets, frozenset((os.getpid(),))))
+        leftovers += settled(lambda: left_by_postgres(fleet.folder, sockets, frozenset((os.getpid(),))), 10.0)
         return Evidence(journals, stored, answers, leftovers, LEASE)
 
     @contextmanager
@@ -269,4 +256,4 @@ class _Campaign:
         try:
             yield
         except AssertionError as error:
-            self._wrong.append(str(error))
+            self.wrong.append(str(error))

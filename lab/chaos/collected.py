@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -94,19 +95,9 @@ def _rows(connection: psycopg2.extensions.connection, sql: str) -> Iterator[Any]
 
 def _task(row: Any) -> StoredTask:
     key, account_id, status, request_id, topic, auto_approve, retries, max_retries, content_id, places, limit = row
-    return StoredTask(
-        task_id=format_task_id(key),
-        account_id=account_id,
-        status=Status(status),
-        request_id=request_id,
-        topic_sha256=sha256(topic or ""),
-        auto_approve=auto_approve,
-        retry_count=retries,
-        max_retries=max_retries,
-        content_id=content_id,
-        places=tuple(places),
-        timeout=limit / 1000,
-    )
+    task_id, topic_sha256 = format_task_id(key), sha256(topic or "")
+    so_far = (retries, max_retries, content_id, tuple(places), limit / 1000)
+    return StoredTask(task_id, account_id, Status(status), request_id, topic_sha256, auto_approve, *so_far)
 
 
 def _content(row: Any) -> StoredContent:
@@ -181,12 +172,28 @@ _CONNECTIONS = """
 """
 
 
+def settled(look: Callable[[], list[Leftover]], limit: float) -> list[Leftover]:
+    """Returns what is left after the seconds that the kernel may take."""
+    deadline = time.monotonic() + limit
+    while (leftovers := look()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return leftovers
+
+
 def left_by_services(folder: Path, workers: Sequence[Path], dsn: str, spared: frozenset[int]) -> list[Leftover]:
     """Schedulers and workers have stopped, PostgreSQL has not: processes of `folder`, files of `workers`, connections.
 
     `workers` are their data folders; `spared` the process ids of PostgreSQL and of the campaign itself.
     """
-    return [*_processes(folder, spared), *_files(workers), *_connections(dsn)]
+    files = (
+        Leftover(kind, str(path))
+        for worker in workers
+        for kind, pattern in _OF_WORKERS.items()
+        for path in sorted(worker.glob(pattern))
+    )
+    with closing(psycopg2.connect(dsn, application_name=_CHECKER)) as connection:
+        connections = [Leftover("connection", what) for (what,) in rows_of(connection, _CONNECTIONS, _CHECKER)]
+    return [*_processes(folder, spared), *files, *connections]
 
 
 def left_by_postgres(folder: Path, sockets: Sequence[Path], spared: frozenset[int]) -> list[Leftover]:
@@ -195,19 +202,5 @@ def left_by_postgres(folder: Path, sockets: Sequence[Path], spared: frozenset[in
     return [*_processes(folder, spared), *folders]
 
 
-def _processes(folder: Path, spared: frozenset[int]) -> Iterator[Leftover]:
-    for process in belonging_to(folder):
-        if process.pid not in spared:
-            yield Leftover("process", repr(process))
-
-
-def _files(workers: Sequence[Path]) -> Iterator[Leftover]:
-    for worker in workers:
-        for kind, pattern in _OF_WORKERS.items():
-            yield from (Leftover(kind, str(path)) for path in sorted(worker.glob(pattern)))
-
-
-def _connections(dsn: str) -> Iterator[Leftover]:
-    with closing(psycopg2.connect(dsn, application_name=_CHECKER)) as connection:
-        for (description,) in rows_of(connection, _CONNECTIONS, _CHECKER):
-            yield Leftover("connection", description)
+def _processes(folder: Path, spared: frozenset[int]) -> list[Leftover]:
+    return [Leftover("process", repr(process)) for process in belonging_to(folder) if process.pid not in spared]

@@ -45,25 +45,13 @@ class Run:
         self._journal = os.open(os.environ["CHAOS_JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
     def start(self) -> None:
-        self._note(
-            "start",
-            task_id=self.task_id,
-            pid=os.getpid(),
-            pid_start=_process_start(),
-            worker=os.environ["CHAOS_WORKER"],
-            time=time.time(),
-        )
-
-    def beat(self) -> None:
-        self._note("beat")
+        worker = os.environ["CHAOS_WORKER"]
+        self.note("start", task_id=self.task_id, pid=os.getpid(), worker=worker, time=time.time())
 
     def end(self, status: int, body: str = "", file: bytes = b"") -> None:
-        self._note("end", status=status, body_sha256=_sha256(body.encode()), file_sha256=_sha256(file))
+        self.note("end", status=status, body_sha256=_sha256(body.encode()), file_sha256=_sha256(file))
 
-    def printed(self) -> None:
-        self._note("printed")
-
-    def _note(self, event: str, **details: object) -> None:
+    def note(self, event: str, **details: object) -> None:
         """Writes one line by one write, so that the lines of many processes never mix."""
         document = {"event": event, "run": self.name, **details, "boottime": time.clock_gettime(time.CLOCK_BOOTTIME)}
         os.write(self._journal, json.dumps(document).encode() + b"\n")
@@ -97,7 +85,7 @@ def _work(run: Run, seconds: float, *, talk: bool) -> None:
         draft.write(b"x" * 16 * 1024)
         while (remaining := deadline - time.monotonic()) > 0:
             time.sleep(min(BEAT, remaining))
-            run.beat()
+            run.note("beat")
             if talk:
                 print(json.dumps({"progress": round(100 * (1 - max(0.0, remaining) / seconds)), "step": "x" * 400}))
 
@@ -120,7 +108,7 @@ def _finish(run: Run, mode: str, options: dict[str, str]) -> int:
     file = _write_file(run, int(options.get("chaos-file", "0")), options.get("chaos-picture", "none"))
     run.end(0, body, file)
     print(json.dumps({"content": body, "images": [FILE] if file else []}), flush=True)
-    run.printed()
+    run.note("printed")
     os._exit(0)  # else a TERM of the last moment could still make a failure of it
 
 
@@ -151,7 +139,7 @@ def _fork_away(run: Run) -> None:
     deadline = time.monotonic() + 60.0  # an orphan's life, unless somebody kills it
     while time.monotonic() < deadline:
         time.sleep(BEAT)
-        run.beat()
+        run.note("beat")
     os._exit(0)
 
 
@@ -169,12 +157,6 @@ def _sha256(data: bytes) -> str:
 def _uuid() -> str:
     digits = os.urandom(16).hex()
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-
-
-def _process_start() -> int:
-    """Returns when this process was started, in clock ticks: with it a process id that is used again is known."""
-    with open("/proc/self/stat") as stat:  # noqa: PTH123 - as above
-        return int(stat.read().rpartition(")")[2].split()[19])
 
 
 def main() -> int:

@@ -1,14 +1,18 @@
 """What a campaign leaves for its checker: who journals what in which file, and everything that is compared.
 
-`journals` reads the files, `collected` what is there at the end: the database, the API, the machine; `checker` judges,
-and reads nothing. Times are seconds: `time` since the epoch, `boottime` of CLOCK_BOOTTIME, which is one for all
+`read_journals` reads the files, `collected` what is there at the end: the database, the API, the machine; `checker`
+judges, and reads nothing. Times are seconds: `time` since the epoch, `boottime` of CLOCK_BOOTTIME, which is one for all
 processes of a machine and never jumps. Bodies and topics are compared by the lower-case hex SHA-256 of their UTF-8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from scheduler_svc.domain.lifecycle import Status
 
@@ -22,7 +26,7 @@ JOURNAL = "campaign.jsonl"
 class Run:
     """One run of the CLI, from a `start` line, its `beat` lines and an `end` line with the same `run`.
 
-    start: task_id, run, pid, pid_start, worker, time, boottime; beat: run, boottime; end: run, status, body_sha256,
+    start: task_id, run, pid, worker, time, boottime; beat: run, boottime; end: run, status, body_sha256,
     file_sha256, boottime, written just before the result is printed; printed: run, boottime, just after.
     """
 
@@ -30,9 +34,6 @@ class Run:
     run: str
     """A UUID, which stands in the body of the result too."""
     worker: str
-    pid: int
-    pid_start: int
-    """Ticks since boot: two runs with one pid are told apart by it."""
     time: float
     boottime: float
     last: float
@@ -55,7 +56,6 @@ class Submit:
     account_id: int
     topic_sha256: str
     time: float
-    priority: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,3 +290,67 @@ class Evidence:
 Record = Submit | Unsure | Cancel | Scheduled | Subscribed | Received | Probe | Watched | Fault | HealthSeen
 Problem = tuple[str, str]
 """Of a broken promise: the task's id, empty where no one task is concerned; what was seen, and what should be."""
+
+
+# Journals: files of one JSON object a line, that processes append to while they are being killed.
+
+
+R = TypeVar("R", bound=Record | Run)
+_KINDS: dict[str, type[Record]] = {
+    field: get_args(hint)[0] for field, hint in get_type_hints(Journals).items() if field != "runs"
+}
+
+
+class Appender:
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def append(self, record: Record, **more: object) -> None:
+        """Writes one line with the record's fields, and with `more`, which readers pass over; in one write."""
+        line = json.dumps({"event": type(record).__name__, **asdict(record), **more})
+        os.write(self._file, line.encode() + b"\n")
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def read_journals(folder: Path) -> Journals:
+    """Returns all journals of a campaign's folder; one never begun is empty. Raises ValueError, naming the line."""
+    lines = list(_lines(folder / JOURNAL))
+    records = {
+        field: [_record(kind, line) for line in lines if line["event"] == kind.__name__]
+        for field, kind in _KINDS.items()
+    }
+    return Journals(runs=_runs(_lines(folder / CREATOR_JOURNAL)), **records)  # type: ignore[arg-type] # `_KINDS` says so
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields its objects; what comes after the last newline is still being written, or will never be."""
+    if not path.exists():
+        return
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}: {line[:200]!r}") from None
+
+
+def _record(kind: type[R], line: dict[str, Any]) -> R:
+    return kind(**{name: line[name] for name in kind.__dataclass_fields__ if name in line})
+
+
+def _runs(lines: Iterator[dict[str, Any]]) -> list[Run]:
+    runs: dict[str, Run] = {}
+    for line in lines:
+        event, name, last = line.pop("event"), line["run"], line["boottime"]
+        if event == "start":
+            runs[name] = _record(Run, {**line, "last": last})
+        elif event == "end":
+            status, body, file = line["status"], line["body_sha256"], line["file_sha256"] or None
+            runs[name] = replace(runs[name], last=last, status=status, body_sha256=body, file_sha256=file)
+        else:
+            runs[name] = replace(runs[name], last=last, printed=runs[name].printed or event == "printed")
+    return list(runs.values())

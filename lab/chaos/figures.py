@@ -11,9 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from lab.benchmarks import kept
 from lab.benchmarks.kept import Part
 from lab.chaos.evidence import Evidence, Fault, Run
-from lab.chaos.plan import KINDS, LEASE
+from lab.chaos.faults import KINDS
+from lab.chaos.fleet import LEASE
 from lab.chaos.properties.results import side_by_side
 from scheduler_svc.domain.lifecycle import Status
 
@@ -96,6 +98,7 @@ def figures(evidence: Evidence) -> Figures:
     moves = (event for events in stored.events.values() for event in events)
     completions = sorted((move.time, move.time) for move in moves if move.status is Status.COMPLETED)
     probes = [(probe.sent, probe.time) for probe in journals.probes]
+    printed = Counter(run.task_id for run in journals.runs if run.printed)
     of_scheduler = [blow.time for blow in blows if blow.planned == "scheduler-kill"]
     of_database = [blow.time for blow in blows if blow.planned in _OF_DATABASE]
     return Figures(
@@ -105,7 +108,7 @@ def figures(evidence: Evidence) -> Figures:
         lost=len(acknowledged - set(stored.tasks)),
         twice=_doubled(content.task_id for content in stored.contents) + _doubled(stored.pool),
         beside=sum(1 for _ in side_by_side(journals.runs)),
-        duplicates=_duplicates(journals.runs),
+        duplicates=printed.total() - len(printed),
         again=Spread.of(start - kill.boottime for kill, start in pairs),
         elsewhere=Spread.of(start - kill.boottime for kill, start in away),
         elsewhere_undisturbed=Spread.of(
@@ -121,17 +124,9 @@ def figures(evidence: Evidence) -> Figures:
     )
 
 
-def _duplicates(runs: Iterable[Run]) -> int:
-    counts = Counter(run.task_id for run in runs if run.printed)
-    return counts.total() - len(counts)
-
-
-def _blows(faults: Iterable[Fault]) -> list[Fault]:
+def _blows(faults: Sequence[Fault]) -> list[Fault]:
     """Returns one of each fault of the plan, whichever number of victims it had: the first."""
-    first: dict[tuple[str, float], Fault] = {}
-    for fault in faults:
-        first.setdefault((fault.planned, fault.at), fault)
-    return list(first.values())
+    return list({(fault.planned, fault.at): fault for fault in reversed(faults)}.values())
 
 
 def _next_runs(kills: Iterable[Fault], runs: Iterable[Run]) -> Iterator[tuple[Fault, float]]:
@@ -168,8 +163,7 @@ def _doubled(keys: Iterable[object]) -> int:
 
 def table(figures: Figures) -> str:
     """Returns Markdown, to be put into the docs as it is."""
-    rows = [("figure", "value"), ("---", "---"), *_rows(figures)]
-    return "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return kept.table(("figure", "value"), _rows(figures))
 
 
 def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
@@ -205,8 +199,6 @@ def _spread(spread: Spread | None) -> str:
 def kinds() -> str:
     """Returns, as Markdown, every kind of fault, how often it is chosen, and how long it lasts."""
     total = sum(kind.weight for kind in KINDS)
-    rows = [("fault", "of 100", "lasts", "what it does"), ("---",) * 4]
-    for kind in KINDS:
-        lasts = f"{kind.shortest:g}–{kind.longest:g} s" if kind.longest else "a moment"
-        rows.append((f"`{kind.name}`", f"{100 * kind.weight / total:.2g}", lasts, kind.does))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    lasts = {kind: f"{kind.shortest:g}–{kind.longest:g} s" if kind.longest else "a moment" for kind in KINDS}
+    rows = ((f"`{kind.name}`", f"{100 * kind.weight / total:.2g}", lasts[kind], kind.does) for kind in KINDS)
+    return kept.table(("fault", "of 100", "lasts", "what it does"), rows)

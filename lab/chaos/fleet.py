@@ -1,4 +1,4 @@
-"""The processes of a campaign: schedulers and workers, with wires, disks and a clock. `strikes` hurts what is here."""
+"""The processes of a campaign: schedulers and workers, with wires, disks and a clock. `faults` hurts what is here."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lab.chaos import creator
+from lab.chaos.clients import NETWORK
 from lab.chaos.evidence import CREATOR_JOURNAL
-from lab.chaos.observers import NETWORK
-from lab.chaos.plan import EVERYTHING, LEASE, POSTGRES
 from lab.deployment.database import Database
-from lab.deployment.deployment import WORKER_LOSSES, Deployment, Node
+from lab.deployment.deployment import WORKER_LOSSES, Deployment
 from tests.harness.process import START_LIMIT
 from tests.harness.stack import Scheduler
 from tests.harness.waiting import wait_until
 from tests.harness.wires import Wires
 
+LEASE = 5.0
+"""Seconds: the lease time of a campaign, the shortest that there is."""
+EVERYTHING = "everything"
+POSTGRES = "postgres"
 _SCHEDULERS = ("scheduler-1", "scheduler-2")
 _CLOCK = "CHAOS_CLOCK"
 _CLOCK_PROGRAM = f"""\
@@ -93,7 +96,14 @@ class Fleet(Deployment):
         problems = []
         for node in (*self.of("worker"), *self.of("scheduler")):
             with node.lock:
-                problems += _stop(node)
+                if not node.alive:
+                    problems.append(f"{node.name} does not run (status {node.service.exit_status})")
+                    continue
+                try:
+                    node.thaw()
+                    node.service.stop()
+                except AssertionError as error:
+                    problems.append(str(error))
         return problems
 
     def await_health(self, within: float) -> None:
@@ -141,17 +151,6 @@ class Fleet(Deployment):
         settings = creator_settings(program, name)
         worker = self.worker(name, ",".join(targets), slots=2, **settings)
         self._add(worker, "worker", disk=self._disk(worker.folder, 32 << 20))
-
-
-def _stop(node: Node) -> list[str]:
-    if not node.alive:
-        return [f"{node.name} does not run (status {node.service.exit_status})"]
-    try:
-        node.thaw()
-        node.service.stop()
-    except AssertionError as error:
-        return [str(error)]
-    return []
 
 
 def write_creator(folder: Path) -> Path:

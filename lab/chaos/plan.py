@@ -1,95 +1,24 @@
-"""What will be done to whom, and when: a pure function of a seed. The faults themselves are in `strikes`.
+"""What will be done to whom, and when: `plan`, a pure function of a seed; `Strikes` carries it out on a fleet.
 
 Two faults never hold one victim at the same time, so what a fault did can be told from what another one did; faults of
-different victims overlap as they like.
+different victims overlap as they like. A fault holds its victim's lock from the first blow until the victim is started
+again or thawed: nobody else hurts or starts it meanwhile.
 """
 
 from __future__ import annotations
 
 import random
+import threading
+import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
-LEASE = 5.0
-"""Seconds: the lease time of a campaign, the shortest that there is."""
-EVERYTHING = "everything"
-POSTGRES = "postgres"
+import psycopg2
 
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    name: str
-    weight: float
-    """How often it is chosen, beside the others."""
-    group: str
-    """Who may be its victim: `worker`, `scheduler`, `postgres`, `everything`."""
-    shortest: float
-    longest: float
-    """Seconds that it lasts: until what was killed is started again, what was frozen thaws, what was full is empty."""
-    does: str
-    needs_disks: bool = False
-
-
-KINDS = (
-    Kind("worker-kill", 34, "worker", 0.1, 1.5, "kill -9 to a worker, which is started again soon"),
-    Kind("worker-loss", 10, "worker", 6.0, 9.0, "kill -9 to a worker, which stays away for longer than a lease"),
-    Kind("guard-kill", 14, "worker", 0.1, 1.5, "kill -9 to a worker's guard; the worker ends by itself"),
-    Kind("machine-kill", 6, "worker", 0.5, 8.0, "kill -9 to worker, guard, CLIs and all their descendants at once"),
-    Kind("worker-freeze", 5, "worker", 0.5, 9.0, "SIGSTOP to a worker, SIGCONT later"),
-    Kind("guard-freeze", 3, "worker", 0.3, 6.0, "SIGSTOP to a guard, SIGCONT later"),
-    Kind("machine-freeze", 3, "worker", 0.5, 9.0, "SIGSTOP to worker, guard and all CLIs, SIGCONT later"),
-    Kind("worker-stop", 3, "worker", 0.0, 6.0, "TERM to a worker and, if it still drains then, TERM again"),
-    Kind("worker-disk-full", 2, "worker", 1.0, 5.0, "no space for spool, marks and scratch", needs_disks=True),
-    Kind("worker-cut", 4, "worker", 0.0, 5.0, "a worker's connections are reset, and new ones too"),
-    Kind("worker-hole", 3, "worker", 1.0, 9.0, "a worker's bytes vanish in both directions, half-open"),
-    Kind("worker-deaf", 2, "worker", 1.0, 9.0, "a worker is heard and hears nothing"),
-    Kind("worker-slow", 2, "worker", 2.0, 8.0, "each piece of a worker's traffic comes 0.3 s late"),
-    Kind("client-cut", 1.5, "scheduler", 0.0, 2.0, "clients' connections to a scheduler are reset"),
-    Kind("client-hole", 1, "scheduler", 0.5, 4.0, "clients' bytes to a scheduler and back vanish"),
-    Kind("scheduler-kill", 4, "scheduler", 0.1, 3.0, "kill -9 to a scheduler"),
-    Kind("scheduler-stop", 1, "scheduler", 0.1, 2.0, "TERM to a scheduler, which drains"),
-    Kind("scheduler-freeze", 1, "scheduler", 0.5, 4.0, "SIGSTOP to a scheduler, SIGCONT later"),
-    Kind("scheduler-stall", 1, "scheduler", 6.0, 9.0, "a scheduler stands still for longer than a lease"),
-    Kind("store-cut", 1, "scheduler", 0.0, 3.0, "a scheduler's connections to PostgreSQL are reset"),
-    Kind("store-hole", 1, "scheduler", 0.5, 6.0, "a scheduler's bytes to PostgreSQL and back vanish"),
-    Kind("store-slow", 1, "scheduler", 1.0, 5.0, "each piece between a scheduler and PostgreSQL comes 0.1 s late"),
-    Kind("backend-terminate", 2, "postgres", 0.0, 0.0, "pg_terminate_backend of one in three backends, or of all"),
-    Kind("backend-kill", 1, "postgres", 0.0, 0.0, "kill -9 to a backend: PostgreSQL throws all out and recovers"),
-    Kind("postmaster-kill", 0.7, "postgres", 0.1, 2.0, "kill -9 to the postmaster"),
-    Kind("postgres-kill", 0.7, "postgres", 0.1, 2.0, "kill -9 to the whole tree of PostgreSQL"),
-    Kind("postmaster-freeze", 0.4, "postgres", 0.5, 4.0, "SIGSTOP to the postmaster: no new connections"),
-    Kind("postgres-freeze", 0.6, "postgres", 0.5, 7.0, "SIGSTOP to the whole tree of PostgreSQL"),
-    Kind("no-connections", 0.7, "postgres", 1.0, 5.0, "others hold all connections that PostgreSQL has"),
-    Kind(
-        "postgres-disk-full",
-        0.5,
-        "postgres",
-        1.5,
-        6.0,
-        "no space for PostgreSQL's tables and, half of the time, WAL",
-        needs_disks=True,
-    ),
-    Kind("row-locks", 2, "postgres", 3.0, 9.0, "another session's transaction locks some rows of one table, and idles"),
-    Kind("many-row-locks", 1, "postgres", 3.0, 9.0, "the same of several tables at once"),
-    Kind("table-lock", 0.7, "postgres", 1.0, 7.0, "another session's transaction locks a whole table, and idles"),
-    Kind("open-transaction", 2, "postgres", 3.0, 14.0, "a session of another database leaves a transaction open"),
-    Kind("dispatch-lock", 2, "postgres", 3.0, 14.0, "another session holds the lock under which tasks are claimed"),
-    Kind("clock-jump", 2, "scheduler", 2.0, 12.0, "a scheduler's clock is off by seconds, hours or days"),
-    Kind("everything-kill", 0.5, EVERYTHING, 0.1, 2.0, "kill -9 to every process of all at once"),
-    Kind("everything-freeze", 0.3, EVERYTHING, 0.5, 9.0, "SIGSTOP to every process of all, SIGCONT later"),
-)
-"""All kinds. Their weights make about one fault in ten one of PostgreSQL or a scheduler."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    at: float
-    """Seconds after the begin."""
-    kind: str
-    victim: str
-    duration: float
-    salt: int
-    """For what the fault itself has to choose, such as a backend."""
+from lab.chaos.faults import KINDS, Fault, Kind, MissedError, Scene
+from lab.chaos.fleet import EVERYTHING
 
 
 def plan(
@@ -112,20 +41,74 @@ def _faults(
     chance: random.Random, seconds: float, victims: Sequence[str], rate: float, kinds: Sequence[Kind]
 ) -> Iterator[Fault]:
     free_at = dict.fromkeys(victims, 0.0)
-    time = 0.0
-    while (time := time + min(chance.expovariate(rate), 5.0)) < seconds:
+    now = 0.0
+    while (now := now + min(chance.expovariate(rate), 5.0)) < seconds:
         kind = chance.choices(kinds, [kind.weight for kind in kinds])[0]
         if kind.group == EVERYTHING:
-            time = max(time, *free_at.values())
-        free = [name for name in victims if name.startswith(kind.group) and free_at[name] <= time]
-        if free and time < seconds:
+            now = max(now, *free_at.values())
+        free = [name for name in victims if name.startswith(kind.group) and free_at[name] <= now]
+        if free and now < seconds:
             fault = Fault(
-                round(time, 3),
+                round(now, 3),
                 kind.name,
                 chance.choice(free),
                 round(chance.uniform(kind.shortest, kind.longest), 3),
                 chance.getrandbits(32),
             )
             for name in victims if kind.group == EVERYTHING else (fault.victim,):
-                free_at[name] = time + fault.duration + 3.0  # to come back, and to be there for a while
+                free_at[name] = now + fault.duration + 3.0  # to come back, and to be there for a while
             yield fault
+
+
+_STRIKES = {kind.name: kind.strike for kind in KINDS}
+
+
+class Strikes:
+    """Each fault of a plan in a thread of its own, on time."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.struck: Counter[str] = Counter()
+        self.missed: Counter[str] = Counter()
+        """Faults whose victim was not there to be hurt, as where a database can't be reached: it had not come back."""
+        self.wrong: list[str] = []
+        """What should not have been, beside what the evidence tells."""
+        self._scene = scene
+        self._over = threading.Event()
+        self._threads = ThreadPoolExecutor(32, thread_name_prefix="fault")
+
+    def run(self, faults: Sequence[Fault]) -> None:
+        """Returns when the last fault has begun, or at `stop`."""
+        begin = time.monotonic()
+        for fault in faults:
+            if self._over.wait(max(0.0, begin + fault.at - time.monotonic())):
+                return
+            self._threads.submit(self._strike, fault)
+
+    def stop(self) -> None:
+        """Undoes what lasts, and returns when all is undone. Idempotent."""
+        self._over.set()
+        self._threads.shutdown()
+        self._scene.fleet.wires.mend()
+
+    def _strike(self, fault: Fault) -> None:
+        try:
+            with ExitStack() as stack:
+                self._begin(stack, fault)
+                self.struck[fault.kind] += 1
+                self._over.wait(fault.duration)
+        except MissedError:
+            self.missed[fault.kind] += 1
+        except Exception as error:  # noqa: BLE001 - told at the end; the other faults go on
+            self.wrong.append(f"{fault.kind} of {fault.victim}: {error!r}")
+
+    def _begin(self, stack: ExitStack, fault: Fault) -> None:
+        """Hurts. Raises MissedError if a victim or the database does not take it; what undoes it may not fail."""
+        nodes = self._scene.fleet.nodes
+        for victim in nodes if fault.victim == EVERYTHING else (fault.victim,):
+            if not nodes[victim].lock.acquire(timeout=0.5):  # another fault may be about to let it go
+                raise MissedError
+            stack.callback(nodes[victim].lock.release)
+        try:
+            stack.enter_context(contextmanager(_STRIKES[fault.kind])(self._scene, fault))
+        except psycopg2.Error as error:
+            raise MissedError from error

@@ -6,26 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lab.chaos.evidence import (
-    AnsweredTask,
-    Answers,
-    Cancel,
-    Event,
-    Evidence,
-    Fault,
-    Journals,
-    Received,
-    Run,
-    Scheduled,
-    Stored,
-    StoredContent,
-    StoredTask,
-    StoredTick,
-    Submit,
-    Subscribed,
-    Unsure,
-    Watched,
-)
+from lab.chaos import evidence as records
+from lab.chaos.evidence import Event, Evidence, Received
 from scheduler_svc.domain.lifecycle import Status
 
 S = Status
@@ -34,15 +16,17 @@ ACCOUNT = 7
 SCHEDULE = 3
 
 
-def task(task_id: str, status: Status = S.COMPLETED, content_id: int | None = None) -> StoredTask:
-    return StoredTask(task_id, ACCOUNT, status, f"request of {task_id}", f"topic of {task_id}", True, 0, 3, content_id)
+def task(task_id: str, status: Status = S.COMPLETED, content_id: int | None = None) -> records.StoredTask:
+    return records.StoredTask(
+        task_id, ACCOUNT, status, f"request of {task_id}", f"topic of {task_id}", True, 0, 3, content_id
+    )
 
 
-def run(name: str, task_id: str, worker: str, begin: float, end: float, *, killed: bool = False) -> Run:
+def run(name: str, task_id: str, worker: str, begin: float, end: float, *, killed: bool = False) -> records.Run:
     """Returns a run whose times of both clocks are alike."""
     status, body = (None, None) if killed else (0, f"body of {name}")
     file = None if killed else f"file of {name}"
-    return Run(task_id, name, worker, 1, 1, begin, begin, end, status, body, file, printed=not killed)
+    return records.Run(task_id, name, worker, begin, begin, end, status, body, file, printed=not killed)
 
 
 def move(source: Status, target: Status, time: float, *, by: tuple[int, str] = (0, ""), reason: str = "") -> Event:
@@ -50,27 +34,23 @@ def move(source: Status, target: Status, time: float, *, by: tuple[int, str] = (
     return Event(source, target, time, *by, reason)
 
 
-def completed(begin: float, attempt: int, worker: str, end: float) -> list[Event]:
+def leased(begin: float, attempt: int, worker: str) -> list[Event]:
     source = attempt, worker
-    return [
-        move(S.PENDING, S.SUBMITTED, begin, by=source),
-        move(S.SUBMITTED, S.PROCESSING, begin + 0.1, by=source),
-        move(S.PROCESSING, S.COMPLETED, end, by=source),
-    ]
+    return [move(S.PENDING, S.SUBMITTED, begin, by=source), move(S.SUBMITTED, S.PROCESSING, begin + 0.1, by=source)]
+
+
+def completed(begin: float, attempt: int, worker: str, end: float) -> list[Event]:
+    return [*leased(begin, attempt, worker), move(S.PROCESSING, S.COMPLETED, end, by=(attempt, worker))]
 
 
 def lost(begin: float, attempt: int, worker: str, end: float) -> list[Event]:
-    source = attempt, worker
-    return [
-        move(S.PENDING, S.SUBMITTED, begin, by=source),
-        move(S.SUBMITTED, S.PROCESSING, begin + 0.1, by=source),
-        move(S.PROCESSING, S.FAILED, end, by=source, reason="WORKER_LOST"),
-        move(S.FAILED, S.PENDING, end, by=source, reason="REQUEUED"),
-    ]
+    failed = move(S.PROCESSING, S.FAILED, end, by=(attempt, worker), reason="WORKER_LOST")
+    requeued = move(S.FAILED, S.PENDING, end, by=(attempt, worker), reason="REQUEUED")
+    return [*leased(begin, attempt, worker), failed, requeued]
 
 
-def content(content_id: int, task_id: str, of: str) -> StoredContent:
-    return StoredContent(content_id, task_id, ACCOUNT, f"body of {of}", of, assets=(f"file of {of}",))
+def content(content_id: int, task_id: str, of: str) -> records.StoredContent:
+    return records.StoredContent(content_id, task_id, ACCOUNT, f"body of {of}", of, assets=(f"file of {of}",))
 
 
 SUBMITTED = move(S.NONE, S.PENDING, 0)
@@ -88,7 +68,7 @@ RUNS = (
 )
 
 
-def as_shown(stored: Stored, answers: Answers) -> Answers:
+def as_shown(stored: records.Stored, answers: records.Answers) -> records.Answers:
     """Returns the same answers, but of histories and contents, which are as they are stored."""
     return replace(
         answers,
@@ -98,7 +78,7 @@ def as_shown(stored: Stored, answers: Answers) -> Answers:
     )
 
 
-_STORED = Stored(
+_STORED = records.Stored(
     tasks=TASKS,
     events=EVENTS,
     contents=[content(1, "twice", "good"), content(2, "once", "only")],
@@ -107,12 +87,12 @@ _STORED = Stored(
     assets={"file of good", "file of only"},
     caps={ACCOUNT: 1},
 )
-_ANSWERS = Answers(
-    tasks={name: AnsweredTask(entry.status, ACCOUNT, entry.topic_sha256) for name, entry in TASKS.items()},
+_ANSWERS = records.Answers(
+    tasks={name: records.AnsweredTask(entry.status, ACCOUNT, entry.topic_sha256) for name, entry in TASKS.items()},
     counts={account: {"completed": 2, "cancelled": 1} for account in (0, ACCOUNT)},
     files={name: name for name in _STORED.assets},
 )
-TICKS = (StoredTick("once", SCHEDULE, 60), StoredTick("twice", SCHEDULE, 120))
+TICKS = (records.StoredTick("once", SCHEDULE, 60), records.StoredTick("twice", SCHEDULE, 120))
 """Of the schedule of `scheduled`."""
 RECEIVED = (
     Received("event 1", "task.ended", "cancelled", "cancelled", accepted=True),
@@ -125,11 +105,11 @@ RECEIVED = (
 )
 """What the webhook of `subscribed` gets: one event was refused first, and came once more than it had to."""
 GOOD = Evidence(
-    Journals(
+    records.Journals(
         runs=RUNS,
-        submits=[Submit(name, f"request of {name}", ACCOUNT, f"topic of {name}", 0) for name in TASKS],
-        unsure=[Unsure("never came", ACCOUNT, "a topic", 0)],
-        cancels=[Cancel("cancelled", "cancelled", 5)],
+        submits=[records.Submit(name, f"request of {name}", ACCOUNT, f"topic of {name}", 0) for name in TASKS],
+        unsure=[records.Unsure("never came", ACCOUNT, "a topic", 0)],
+        cancels=[records.Cancel("cancelled", "cancelled", 5)],
     ),
     _STORED,
     as_shown(_STORED, _ANSWERS),
@@ -154,7 +134,7 @@ def with_task(name: str, **changed: Any) -> Evidence:
     return stored(tasks={**TASKS, name: replace(TASKS[name], **changed)})
 
 
-def runs(name: str, **changed: Any) -> list[Run]:
+def runs(name: str, **changed: Any) -> list[records.Run]:
     """Returns all of them, one changed."""
     return [replace(entry, **changed) if entry.run == name else entry for entry in RUNS]
 
@@ -178,7 +158,7 @@ def with_content(content_id: int, **changed: Any) -> Evidence:
     return stored(contents=rows)
 
 
-def let_go(*faults: Fault) -> Evidence:
+def let_go(*faults: records.Fault) -> Evidence:
     """The first run of `twice` had a result, and its worker came back without it."""
     evidence = with_event("twice", 3, message="its worker does not hold it any more")
     changed = runs("killed", status=0, body_sha256="lost", printed=True, last=12)
@@ -207,29 +187,31 @@ def stale_body() -> Evidence:
     return replace(evidence, journals=replace(GOOD.journals, runs=[stale, *RUNS[1:]]))
 
 
-def watched() -> list[Watched]:
+def watched() -> list[records.Watched]:
     """Returns what a watcher of the account is told, task by task."""
     return [
-        Watched(name, ACCOUNT, "" if event.previous is S.NONE else event.previous.label, event.status.label, event.time)
+        records.Watched(
+            name, ACCOUNT, "" if event.previous is S.NONE else event.previous.label, event.status.label, event.time
+        )
         for name, events in EVENTS.items()
         for event in events
     ]
 
 
-def scheduled(*ticks: StoredTick) -> Evidence:
+def scheduled(*ticks: records.StoredTick) -> Evidence:
     """A schedule had to have the ticks of 60 and 120 s."""
-    evidence = journaled(schedules=[Scheduled(SCHEDULE, ACCOUNT, begin=30, until=150, jitter=30)])
+    evidence = journaled(schedules=[records.Scheduled(SCHEDULE, ACCOUNT, begin=30, until=150, jitter=30)])
     return replace(evidence, stored=replace(GOOD.stored, ticks=ticks))
 
 
 def subscribed(received: Sequence[Received]) -> Evidence:
-    return journaled(subscribed=[Subscribed(1)], received=received)
+    return journaled(subscribed=[records.Subscribed(1)], received=received)
 
 
 def retried_and_told(*statuses: str) -> Evidence:
     """A task failed, was retried by a client and completed; its ends were told in this order."""
     failed = [
-        *completed(2, 1, "v", 4)[:2],
+        *leased(2, 1, "v"),
         move(S.PROCESSING, S.FAILED, 4, by=(1, "v"), reason="CREATOR_FAILED"),
         move(S.FAILED, S.PENDING, 6, reason="RETRIED_BY_CLIENT"),
     ]
@@ -240,7 +222,8 @@ def retried_and_told(*statuses: str) -> Evidence:
         delivery for delivery in RECEIVED if (delivery.task_id, delivery.type) != ("once", "task.ended")
     ]
     return replace(
-        evidence, journals=replace(GOOD.journals, subscribed=[Subscribed(1)], received=[*other_deliveries, *copies])
+        evidence,
+        journals=replace(GOOD.journals, subscribed=[records.Subscribed(1)], received=[*other_deliveries, *copies]),
     )
 
 

@@ -6,25 +6,20 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from lab.benchmarks import __main__ as benchmarks
-from lab.benchmarks import growth, scenario
-from lab.benchmarks.goals import Figure
+from lab.benchmarks import scenario
 from lab.benchmarks.scale import __main__ as scale
 from lab.benchmarks.scale.case import Kept, read_rows
 from lab.benchmarks.scale.steady import COUNTS
 from lab.benchmarks.scale.years import CLEANED_UP, RETENTION_DELETED
 from lab.benchmarks.stack import Stack
-from scheduler_svc.accounts.work import create_account
-from scheduler_svc.domain.account import NewAccount
 from tests.harness.cluster import server_folder
-from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
@@ -48,22 +43,6 @@ def test_the_command_measures_a_drain(folder: Path, capsys: pytest.CaptureFixtur
     assert figure["value"] > 0
     assert report["machine"]["cores"] >= 1
     assert not list(folder.iterdir()), "it tidies up"
-
-
-@pytest.mark.parametrize(
-    ("measure", "count", "transactions"),
-    [(growth.of_retention, 1_500, ["2", "1"]), (growth.of_moves, 21_000, ["42", "2"])],
-)
-def test_growth_is_measured_beside_the_plain_way(
-    db_url: str, measure: Callable[[str, int], list[Figure]], count: int, transactions: list[str]
-) -> None:
-    with closing(Scheduling(db_url)) as scheduling:
-        for name in ("two", "three", "four"):
-            scheduling.run(create_account, NewAccount(name))
-    figures = measure(db_url, count)
-    assert [(figure.unit, figure.count) for figure in figures] == [("ms", count)] * 2
-    assert all(figure.value > 0 for figure in figures)
-    assert [figure.note.split()[0].strip(",") for figure in figures] == transactions
 
 
 @pytest.mark.costly("loaders and workers beside a scheduler", seconds=6)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.chaos import options
+from lab.chaos import __main__ as chaos
 from lab.chaos.evidence import (
     KILL,
     Answers,
@@ -22,8 +22,8 @@ from lab.chaos.evidence import (
     StoredTask,
     Submit,
 )
+from lab.chaos.faults import KINDS
 from lab.chaos.figures import PART, Spread, figures, kinds, table
-from lab.chaos.plan import KINDS
 from scheduler_svc.domain.lifecycle import Status
 
 pytestmark = pytest.mark.lab
@@ -39,7 +39,7 @@ EPOCH = 1_000.0
 
 def run(name: str, task_id: str, worker: str, begin: float, last: float, *, body: str | None = None) -> Run:
     status = None if body is None else 0
-    return Run(task_id, name, worker, 1, 1, EPOCH + begin, begin, last, status, body, printed=body is not None)
+    return Run(task_id, name, worker, EPOCH + begin, begin, last, status, body, printed=body is not None)
 
 
 def kill(planned: str, victim: str, at: float, duration: float = 0.5) -> Fault:
@@ -146,7 +146,7 @@ def test_the_docs_have_figures_of_a_campaign() -> None:
 
 def test_the_help_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        options.read(["--help"])
+        chaos.read(["--help"])
     text = capsys.readouterr().out
     assert [kind.name for kind in KINDS if kind.does not in text] == []
 
@@ -165,17 +165,17 @@ def test_the_help_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_wrong_options_are_told(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        options.read(arguments)
+        chaos.read(arguments)
     assert ended.value.code == 2
     assert text in capsys.readouterr().err
 
 
 def test_a_campaign_names_the_command_that_repeats_it() -> None:
-    chosen = options.read(["--seed", "7", "--minutes", "2", "--faults", "guard-kill,worker-kill"])
-    assert options.read(chosen.command.split()[3:]) == chosen
-    assert options.read(options.read(["--seed", "7"]).command.split()[3:]) == options.read(["--seed", "7"])
+    chosen = chaos.read(["--seed", "7", "--minutes", "2", "--faults", "guard-kill,worker-kill"])
+    assert chaos.read(chosen.command.split()[3:]) == chosen
+    assert chaos.read(chaos.read(["--seed", "7"]).command.split()[3:]) == chaos.read(["--seed", "7"])
 
 
 def test_minutes_are_seconds() -> None:
-    assert options.read(["--minutes", "120"]).seconds == 7_200
-    assert options.read([]).seconds == 300
+    assert chaos.read(["--minutes", "120"]).seconds == 7_200
+    assert chaos.read([]).seconds == 300

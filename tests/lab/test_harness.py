@@ -16,12 +16,12 @@ import sqlalchemy as sa
 from psycopg2.extensions import make_dsn
 from sqlalchemy import URL
 
-from lab.benchmarks.scale.seed import BulkCopy, Years, fill, write_more
+from lab.benchmarks.scale.filled import BulkCopy, Years, fill, write_more
 from scheduler_svc.domain.lifecycle import ENDED
 from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.tasks.bulk import MAX_BATCH, delete_batch
 from scheduler_svc.transactions import Tx
-from tests.harness.cluster import SharedDatabase, SharedDatabases, server_folder
+from tests.harness.cluster import SharedDatabase, SharedDatabases
 from tests.harness.fork_server import can_fork, fork_server, forked_by
 from tests.harness.process import Process, inherited, installed
 from tests.harness.processes import new_children
@@ -151,12 +151,6 @@ YEARS = Years(
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    with server_folder() as path:
-        yield path
-
-
-@pytest.fixture
 def unchecked(db_url: str) -> Iterator[Scheduling]:
     """For what no scheduler leaves."""
     with closing(Scheduling(db_url)) as scheduling:
@@ -164,15 +158,15 @@ def unchecked(db_url: str) -> Iterator[Scheduling]:
 
 
 @pytest.fixture
-def seeded(scheduling: Scheduling, folder: Path) -> Scheduling:
+def seeded(scheduling: Scheduling) -> Scheduling:
     """Each test ends with a check of all invariants, of the counts among them."""
-    fill_years(scheduling, folder, YEARS)
+    fill_years(scheduling, YEARS)
     return scheduling
 
 
-def fill_years(scheduling: Scheduling, folder: Path, years: Years) -> None:
+def fill_years(scheduling: Scheduling, years: Years) -> None:
     accounts = [1, *(scheduling.make_account() for _ in range(2))]
-    fill(BulkCopy(dsn(scheduling), folder, lambda _: None), accounts, years)
+    fill(BulkCopy(dsn(scheduling), lambda _: None), accounts, years)
     scheduling.sql("UPDATE search_index SET indexed_to = 0")  # the contents are not in it
 
 
@@ -197,15 +191,15 @@ def test_a_completed_task_has_left_what_a_real_one_leaves(seeded: Scheduling) ->
     assert moves[0] == moves[1]
 
 
-def test_contents_may_be_older_than_all_tasks(scheduling: Scheduling, folder: Path) -> None:
-    fill_years(scheduling, folder, YEARS._replace(gone=1_000, contents=TASKS + 1_000, whole=TASKS + 1_000))
+def test_contents_may_be_older_than_all_tasks(scheduling: Scheduling) -> None:
+    fill_years(scheduling, YEARS._replace(gone=1_000, contents=TASKS + 1_000, whole=TASKS + 1_000))
     assert count(scheduling, "tasks") == TASKS
     assert count(scheduling, "contents WHERE task_key IN (SELECT task_key FROM tasks)") == TASKS * 959 // 1_000
     assert count(scheduling, "contents WHERE task_key NOT IN (SELECT task_key FROM tasks)") == 959
 
 
-def test_the_younger_ones_may_have_left_less(unchecked: Scheduling, folder: Path) -> None:
-    fill_years(unchecked, folder, YEARS._replace(whole=1_000))
+def test_the_younger_ones_may_have_left_less(unchecked: Scheduling) -> None:
+    fill_years(unchecked, YEARS._replace(whole=1_000))
     assert count(unchecked, "tasks") == TASKS
     whole = "task_key IN (SELECT task_key FROM task_events)"
     assert count(unchecked, f"tasks WHERE {whole}") == 1_000

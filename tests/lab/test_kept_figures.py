@@ -23,7 +23,7 @@ from lab.benchmarks.peers import figures, rounds
 from lab.benchmarks.peers.apps.peer import OURS, PLAIN, Scene, Tallies, Tally
 from lab.benchmarks.peers.contenders import ALL, PEERS, Store
 from lab.benchmarks.peers.figures import Figure
-from lab.benchmarks.peers.servers import WorkerFailed, Workers
+from lab.benchmarks.peers.rounds import WorkerFailed, Workers
 from lab.benchmarks.scale import __main__ as scale
 from lab.benchmarks.scale import steady, tables
 from lab.benchmarks.scale.case import Kept, Row, Run, Sizes, read_rows
@@ -74,7 +74,7 @@ SAMPLE = Kept((RUN,), ROWS)
 
 
 def test_lines_are_read_as_they_were_written() -> None:
-    assert figures.read_figures([line_of(PEERS_RUN), *map(figures.figure_line, FIGURES)]) == PEERS_SAMPLE
+    assert figures.read_figures(map(line_of, (PEERS_RUN, *FIGURES))) == PEERS_SAMPLE
     assert read_rows(map(line_of, (RUN, *ROWS))) == SAMPLE
 
 

@@ -37,11 +37,7 @@ _OLD_VERSIONS = (
     "tests/database/test_failover.py",
     "tests/database/test_migrations.py",
 )
-_SMALL_MEASURES = (
-    "notify retention worker-pool account-watch hello open-transaction unread-watches"
-    " --committers=3 --ended=1500 --pool=1200 --moves=21000"
-    " --leases=200 --passing=200 --batch=100 --samples=10 --unread-watches=3"
-)
+_SMALL_MEASURES = "latency-after-burst idle-workers at-rest --burst=200 --batch=100 --samples=10 --idle-workers=20"
 """Measures that are only shown to work: `bench-check` has the others."""
 
 RELEASE_STEPS = (

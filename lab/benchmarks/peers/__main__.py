@@ -35,9 +35,9 @@ from pathlib import Path
 from lab.benchmarks import conditions
 from lab.benchmarks.command import lent_folder, run_measurement
 from lab.benchmarks.kept import add_arguments, line_of, show_kept
-from lab.benchmarks.peers import figures, rounds, servers
+from lab.benchmarks.peers import figures, rounds
 from lab.benchmarks.peers.contenders import ALL, CONTENTGEN, OURS, Contender, Store
-from lab.benchmarks.peers.servers import WorkerFailed
+from lab.benchmarks.peers.rounds import REDIS_SERVER, NoRedis, WorkerFailed
 
 PYTHON = Path("build/peers-venv/bin/python")
 REDIS = {
@@ -77,10 +77,8 @@ def _positive(text: str) -> int:
 
 def main(argv: Sequence[str]) -> int:
     parser = _parser()
+    parser.set_defaults(**(QUICK if "--quick" in argv else USUAL))
     arguments = parser.parse_args(argv)
-    for name, value in (QUICK if arguments.quick else USUAL).items():
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, value)
     if arguments.kept:
         return show_kept(arguments, figures.read_figures, figures.tables, figures.PAGE, figures.draw)
     if arguments.plots or arguments.page:
@@ -88,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
     contenders = _chosen(parser, arguments)
     if any(contender.key != CONTENTGEN for contender in contenders) and not arguments.python.exists():
         parser.error(f"there is no {arguments.python}: `make bench-peers` installs the peers' packages there")
-    return run_measurement(_run(arguments, contenders), (WorkerFailed, servers.NoRedis))
+    return run_measurement(_run(arguments, contenders), (WorkerFailed, NoRedis))
 
 
 def _chosen(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list[Contender]:
@@ -98,7 +96,7 @@ def _chosen(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> l
     stores = (Store.POSTGRES, *REDIS[arguments.redis])
     contenders = [contender for contender in ALL if (contender.key in names if names else contender.store in stores)]
     missing = [contender.key for contender in contenders if contender.store.is_redis]
-    if missing and not servers.REDIS_SERVER:
+    if missing and not REDIS_SERVER:
         sys.stderr.write(f"left out, as redis-server is not installed: {', '.join(missing)}\n")
         contenders = [contender for contender in contenders if not contender.store.is_redis]
     return contenders
@@ -130,18 +128,17 @@ async def _measure(arguments: argparse.Namespace, contenders: Sequence[Contender
     line(line_of(run))
     for number in range(1, arguments.rounds + 1):
         for contender in contenders:
-
-            def tell(measure: str, value: float, count: int, peer: str = contender.key, number: int = number) -> None:
-                measurements.append(figures.Figure(peer, measure, number, value, count))
-                line(figures.figure_line(measurements[-1]))
-
             elapsed = time.monotonic() - begin
             sys.stderr.write(f"{elapsed:5.0f} s  round {number} of {arguments.rounds}: {contender.key}\n")
             sizes = {"tasks": arguments.tasks, "samples": arguments.samples}
             if contender.key == CONTENTGEN:
-                await rounds.measure_ours(folder, **sizes, tell=tell)
+                measured = rounds.measure_ours(folder, **sizes)
             else:
-                await rounds.measure_peer(contender, arguments.python, folder, **sizes, tell=tell)
+                measured = rounds.measure_peer(contender, arguments.python, folder, **sizes)
+            async for measure, value, count in measured:
+                unit = "ms" if measure in {figures.IDLE_P50, figures.IDLE_P99} else "tasks/s"
+                measurements.append(figures.Figure(contender.key, measure, number, round(value, 3), count, unit))
+                line(line_of(measurements[-1]))
     return figures.Kept((run,), tuple(measurements))
 
 
@@ -157,7 +154,7 @@ def _versions(contenders: Sequence[Contender], python: Path) -> dict[str, str]:
     if any(contender.key == CONTENTGEN for contender in contenders):
         versions |= {package: version(package) for package in OURS.packages}
     if any(contender.store.is_redis for contender in contenders):
-        output = subprocess.run([str(servers.REDIS_SERVER), "--version"], capture_output=True, text=True, check=True)
+        output = subprocess.run([str(REDIS_SERVER), "--version"], capture_output=True, text=True, check=True)
         versions["redis-server"] = output.stdout.split("v=")[1].split()[0]
     return versions
 

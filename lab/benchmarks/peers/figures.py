@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from lab.benchmarks import conditions
 from lab.benchmarks.conditions import Conditions
@@ -33,17 +32,14 @@ class Run(Conditions):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured value, of so many tasks or samples: tasks a second, or milliseconds where it is idle."""
+    """One measured value, of so many tasks or samples."""
 
     peer: str
     measure: str
     round: int
     value: float
     count: int
-
-    @property
-    def unit(self) -> str:
-        return "ms" if self.measure in (IDLE_P50, IDLE_P99) else "tasks/s"
+    unit: str = "tasks/s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +49,6 @@ class Median:
     high: float
     rounds: int
 
-    @classmethod
-    def of(cls, figures: Sequence[Figure]) -> Self:
-        values = [figure.value for figure in figures]
-        return cls(statistics.median(values), min(values), max(values), len(values))
-
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -65,23 +56,13 @@ class Kept:
     figures: tuple[Figure, ...]
 
     def median(self, peer: str, measure: str) -> Median | None:
-        figures = [figure for figure in self.figures if (figure.peer, figure.measure) == (peer, measure)]
-        return Median.of(figures) if figures else None
-
-
-def figure_line(figure: Figure) -> str:
-    return json.dumps({"figure": asdict(figure) | {"value": round(figure.value, 3), "unit": figure.unit}})
+        values = [figure.value for figure in self.figures if (figure.peer, figure.measure) == (peer, measure)]
+        return Median(statistics.median(values), min(values), max(values), len(values)) if values else None
 
 
 def read_figures(lines: Iterable[str]) -> Kept:
-    """Returns what `line_of` and `figure_line` have written. Raises ValueError where a line is of something else."""
-    names = [field.name for field in fields(Figure)]
-    kinds: dict[str, Callable[[dict[str, Any]], Run | Figure]] = {
-        "run": lambda values: Run(**values),
-        "figure": lambda values: Figure(**{name: values[name] for name in names}),
-    }
-    records = read_lines(lines, kinds, "lab.benchmarks.peers")
-    return Kept(tuple(records["run"]), tuple(records["figure"]))
+    """Raises ValueError where a line is of something else."""
+    return Kept(*read_lines(lines, (Run, Figure), "lab.benchmarks.peers"))
 
 
 _HEAD = (

@@ -38,12 +38,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m lab.benchmarks.scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cases", default=",".join(CASES), help="what to measure, by comma (default: %(default)s)")
+    results = Path("build/scale.jsonl")
     parser.add_argument(
-        "--results",
-        type=Path,
-        metavar="FILE",
-        default=Path("build/scale.jsonl"),
-        help="rows go to its end (%(default)s)",
+        "--results", type=Path, metavar="FILE", default=results, help="rows go to its end (%(default)s)"
     )
     parser.add_argument("--quick", action="store_true", help="small sizes")
     add_arguments(parser)

@@ -42,10 +42,8 @@ class Kept:
 
 
 def read_rows(lines: Iterable[str]) -> Kept:
-    """Returns what `line_of` has written. Raises ValueError where a line is of something else."""
-    kinds = {"run": lambda values: Run(**values), "row": lambda values: Row(**values)}
-    records = read_lines(lines, kinds, "lab.benchmarks.scale")
-    return Kept(tuple(records["run"]), tuple(records["row"]))
+    """Raises ValueError where a line is of something else."""
+    return Kept(*read_lines(lines, (Run, Row), "lab.benchmarks.scale"))
 
 
 @dataclass(frozen=True, slots=True)

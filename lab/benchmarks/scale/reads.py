@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -55,8 +55,8 @@ async def _reads(stack: Stack, samples: int) -> AsyncIterator[tuple[str, str, fl
         for name, call in (await _calls(channel, stack.accounts[0], stack.accounts[-1])).items():
             times = await _timed(call, samples)
             yield CALLS, name, percentile(times, 50), percentile(times, 95)
-        for page in await console.pages(stack, samples):
-            yield PAGES, page.path, percentile(page.times, 50), percentile(page.times, 95)
+        for path, times in (await console.pages(stack, samples)).items():
+            yield PAGES, path, percentile(times, 50), percentile(times, 95)
 
 
 @asynccontextmanager
@@ -79,105 +79,99 @@ async def _timed(call: Call, samples: int) -> list[float]:
     return sorted(times)
 
 
+def _rpcs(channel: aio.Channel) -> Callable[..., Callable[[], Awaitable[Any]]]:
+    """Returns what makes calls of the services, by the name of a method and its fields."""
+    modules = {
+        TaskServiceStub: tasks,
+        ContentServiceStub: contents,
+        AuditServiceStub: audit,
+        WebhookServiceStub: webhooks,
+    }
+    services: list[tuple[Any, Any]] = [(stub(channel), module) for stub, module in modules.items()]
+
+    def call(name: str, **fields: Any) -> Callable[[], Awaitable[Any]]:
+        stub, module = next((stub, module) for stub, module in services if hasattr(stub, name))
+        method, request = getattr(stub, name), getattr(module, f"{name}Request")(**fields)
+        return partial(_first_message, method, request) if name == "WatchTasks" else partial(method, request)
+
+    return call
+
+
+async def _first_message(method: Any, request: Any) -> None:
+    stream = method(request)
+    await stream.read()
+    stream.cancel()
+
+
 async def _calls(channel: aio.Channel, common: int, rare: int) -> dict[str, Call]:
-    return {
-        **await _calls_of_tasks(TaskServiceStub(channel), common, rare),
-        **_calls_of_contents(ContentServiceStub(channel), common, rare),
-        **_calls_of_audit(AuditServiceStub(channel), common),
-        **await _calls_of_webhooks(WebhookServiceStub(channel)),
-    }
-
-
-async def _calls_of_tasks(stub: Any, common: int, rare: int) -> dict[str, Call]:
-    page = await stub.ListTasks(tasks.ListTasksRequest(statuses=[task.TASK_STATUS_COMPLETED]))
-    task_id = page.tasks[-1].task_id
-    days = tasks.GetTaskHistoryRequest(resolution=tasks.RESOLUTION_DAY, start_time=_ago(days=365))
-    accounts: dict[str, dict[str, int]] = {
-        "all accounts": {},
-        "an account": {"account_id": common},
-        "an account with few tasks": {"account_id": rare},
-    }
-
-    async def watch() -> None:
-        stream = stub.WatchTasks(tasks.WatchTasksRequest())
-        await stream.read()
-        stream.cancel()
-
-    return {
-        "GetTask": partial(stub.GetTask, tasks.GetTaskRequest(task_id=task_id)),
-        "ListTaskEvents": partial(stub.ListTaskEvents, tasks.ListTaskEventsRequest(task_id=task_id)),
-        **_variants("GetTaskStats", stub.GetTaskStats, tasks.GetTaskStatsRequest, accounts),
-        "GetTaskHistory, 24 hours": partial(stub.GetTaskHistory, tasks.GetTaskHistoryRequest()),
-        "GetTaskHistory, 365 days": partial(stub.GetTaskHistory, days),
-        **_variants("ListTasks", stub.ListTasks, tasks.ListTasksRequest, _filters(common, rare)),
-        "ListTasks, 50,000 tasks deep": partial(stub.ListTasks, await _deep(stub)),
-        "WatchTasks, the first message": watch,
-    }
-
-
-async def _deep(stub: Any) -> tasks.ListTasksRequest:
-    request = tasks.ListTasksRequest(page_size=1_000)
+    call = _rpcs(channel)
+    task_id = (await call("ListTasks", statuses=[task.TASK_STATUS_COMPLETED])()).tasks[-1].task_id
+    (hook, *_) = (await call("ListWebhooks")()).webhooks
+    deep = ""
     for _ in range(50):
-        request.page_token = (await stub.ListTasks(request)).next_page_token
-    return tasks.ListTasksRequest(page_token=request.page_token)
-
-
-def _filters(common: int, rare: int) -> dict[str, dict[str, Any]]:
-    timeout, completed = task.TASK_STATUS_TIMEOUT, task.TASK_STATUS_COMPLETED
+        deep = (await call("ListTasks", page_size=1_000, page_token=deep)()).next_page_token
     return {
-        "first page": {},
-        "1,000 a page": {"page_size": 1_000},
-        "created before half of the time": {"filter": tasks.TaskFilter(created_before=_ago(days=20))},
-        "an account": {"account_id": common},
-        "an account with few tasks": {"account_id": rare},
-        "completed (96%)": {"statuses": [completed]},
-        "timed out (1 of 1,000)": {"statuses": [timeout]},
-        "timed out, an account with few tasks": {"statuses": [timeout], "account_id": rare},
-        "a label (10%)": {"labels": {"team": "a"}},
-        "a label that none has": {"labels": {"team": "z"}},
-        "a label and timed out": {"labels": {"team": "a"}, "statuses": [timeout]},
-        "an error that none has": {"filter": tasks.TaskFilter(error_reasons=["NO_SUCH_REASON"])},
-        "a topic that none has": {"filter": tasks.TaskFilter(topic="no such topic")},
-        "a worker (5%)": {"filter": tasks.TaskFilter(worker_id="worker-3")},
+        f"{name}, {variant}" if variant else name: call(name, **fields)
+        for name, variants in _variants(common, rare, task_id, deep, hook.webhook_id).items()
+        for variant, fields in variants.items()
     }
 
 
-def _calls_of_contents(stub: Any, common: int, rare: int) -> dict[str, Call]:
-    lists: dict[str, dict[str, Any]] = {
-        "first page": {},
-        "oldest first": {"oldest_first": True},
-        "an account with few tasks": {"account_id": rare},
-        "to be reviewed (1 of 1,000)": {"review_status": contents.REVIEW_STATUS_PENDING_REVIEW},
-        "published (all)": {"publish_status": contents.PUBLISH_STATUS_PUBLISHED},
-        "publishing failed (none)": {"publish_status": contents.PUBLISH_STATUS_FAILED},
-        "a category that none has": {"category": "none"},
-        "a label (10%)": {"labels": {"team": "a"}},
+def _variants(common: int, rare: int, task_id: str, deep: str, webhook_id: int) -> dict[str, dict[str, dict[str, Any]]]:
+    """Returns the fields of each call, by method and by what the fields are for."""
+    account, few = {"account_id": common}, {"account_id": rare}
+    timeout, completed = task.TASK_STATUS_TIMEOUT, task.TASK_STATUS_COMPLETED
+    webhook = {"webhook_id": webhook_id}
+    return {
+        "GetTask": {"": {"task_id": task_id}},
+        "ListTaskEvents": {"": {"task_id": task_id}},
+        "GetTaskStats": {"all accounts": {}, "an account": account, "an account with few tasks": few},
+        "GetTaskHistory": {
+            "24 hours": {},
+            "365 days": {"resolution": tasks.RESOLUTION_DAY, "start_time": _ago(days=365)},
+        },
+        "ListTasks": {
+            "first page": {},
+            "1,000 a page": {"page_size": 1_000},
+            "created before half of the time": {"filter": tasks.TaskFilter(created_before=_ago(days=20))},
+            "an account": account,
+            "an account with few tasks": few,
+            "completed (96%)": {"statuses": [completed]},
+            "timed out (1 of 1,000)": {"statuses": [timeout]},
+            "timed out, an account with few tasks": {"statuses": [timeout], **few},
+            "a label (10%)": {"labels": {"team": "a"}},
+            "a label that none has": {"labels": {"team": "z"}},
+            "a label and timed out": {"labels": {"team": "a"}, "statuses": [timeout]},
+            "an error that none has": {"filter": tasks.TaskFilter(error_reasons=["NO_SUCH_REASON"])},
+            "a topic that none has": {"filter": tasks.TaskFilter(topic="no such topic")},
+            "a worker (5%)": {"filter": tasks.TaskFilter(worker_id="worker-3")},
+            "50,000 tasks deep": {"page_token": deep},
+        },
+        "WatchTasks": {"the first message": {}},
+        "ListContents": {
+            "first page": {},
+            "oldest first": {"oldest_first": True},
+            "an account with few tasks": few,
+            "to be reviewed (1 of 1,000)": {"review_status": contents.REVIEW_STATUS_PENDING_REVIEW},
+            "published (all)": {"publish_status": contents.PUBLISH_STATUS_PUBLISHED},
+            "publishing failed (none)": {"publish_status": contents.PUBLISH_STATUS_FAILED},
+            "a category that none has": {"category": "none"},
+            "a label (10%)": {"labels": {"team": "a"}},
+        },
+        "ListPublishPool": {"an account": account},
+        "ListAuditEvents": {
+            "first page": {},
+            "an account": account,
+            "a method (2.5%)": {"method": "TaskService/CancelTask"},
+            "a caller that never called": {"actor": "nobody"},
+            "submits (95%)": {"method": "TaskService/SubmitTask"},
+        },
+        "ListDeliveries": {
+            "all": webhook,
+            "delivered (all)": {**webhook, "status": webhooks.DELIVERY_STATUS_DELIVERED},
+            "exhausted (none)": {**webhook, "status": webhooks.DELIVERY_STATUS_EXHAUSTED},
+        },
     }
-    pool = partial(stub.ListPublishPool, contents.ListPublishPoolRequest(account_id=common))
-    calls = _variants("ListContents", stub.ListContents, contents.ListContentsRequest, lists)
-    return calls | {"ListPublishPool, an account": pool}
-
-
-def _calls_of_audit(stub: Any, common: int) -> dict[str, Call]:
-    lists: dict[str, dict[str, Any]] = {
-        "first page": {},
-        "an account": {"account_id": common},
-        "a method (2.5%)": {"method": "TaskService/CancelTask"},
-        "a caller that never called": {"actor": "nobody"},
-        "submits (95%)": {"method": "TaskService/SubmitTask"},
-    }
-    return _variants("ListAuditEvents", stub.ListAuditEvents, audit.ListAuditEventsRequest, lists)
-
-
-async def _calls_of_webhooks(stub: Any) -> dict[str, Call]:
-    (hook, *_) = (await stub.ListWebhooks(webhooks.ListWebhooksRequest())).webhooks
-    statuses: dict[str, Any] = {"all": 0, "delivered (all)": webhooks.DELIVERY_STATUS_DELIVERED, "exhausted (none)": 3}
-    lists = {name: {"webhook_id": hook.webhook_id, "status": status} for name, status in statuses.items()}
-    return _variants("ListDeliveries", stub.ListDeliveries, webhooks.ListDeliveriesRequest, lists)
-
-
-def _variants(name: str, call: Any, request: Any, fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Call]:
-    return {f"{name}, {variant}": partial(call, request(**values)) for variant, values in fields.items()}
 
 
 def _ago(**duration: float) -> Timestamp:

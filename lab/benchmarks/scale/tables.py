@@ -10,14 +10,14 @@ from typing import Any
 from lab.benchmarks import conditions
 from lab.benchmarks.goals import number
 from lab.benchmarks.kept import Part, made_by, pyplot, save, table
-from lab.benchmarks.scale import accounts, growth, reads
+from lab.benchmarks.scale import drains, reads
 from lab.benchmarks.scale.case import Case, Kept, Plot, Row, Run, Value
 from lab.benchmarks.scale.filled import FILL_CASE
 from lab.benchmarks.scale.steady import CASE
 from lab.benchmarks.scale.years import BACKUP, CLEANUP, RETENTION
 
 _CASES = (
-    *(CASE, growth.BACKLOG, growth.WORKERS, accounts.CASE, growth.SCHEDULERS),
+    *(CASE, drains.BACKLOG, drains.WORKERS, drains.ACCOUNTS, drains.SCHEDULERS),
     *(FILL_CASE, CLEANUP, reads.CASE, BACKUP, RETENTION),
 )
 CASES: dict[str, Case] = {case.name: case for case in _CASES}
@@ -32,10 +32,8 @@ _EVERY = {title: every for case in CASES.values() for title, every in case.every
 
 def tables(kept: Kept) -> str:
     titles = dict.fromkeys(row.table for row in kept.rows)
-    rows_by_title = {title: kept.of(title)[:: _EVERY.get(title, 1)] for title in titles if _EVERY.get(title, 1)}
-    return "\n\n".join(
-        [*(_titled(title, rows) for title, rows in rows_by_title.items()), _runs(kept), *_conditions(kept)]
-    )
+    rows = (_titled(title, kept.of(title)[:: _EVERY.get(title, 1)]) for title in titles if _EVERY.get(title, 1))
+    return "\n\n".join([*rows, _runs(kept), *_conditions(kept)])
 
 
 def line(row: Row) -> str:

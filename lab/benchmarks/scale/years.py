@@ -19,8 +19,7 @@ from contentgen import AsyncContentGenerationClient
 from lab.benchmarks import scenario
 from lab.benchmarks.child import Child
 from lab.benchmarks.scale.case import Case, Keep, Row, Size, Sizes, Value
-from lab.benchmarks.scale.filled import FILL, fill_folder, filled, sizes_at, years
-from lab.benchmarks.scale.seed import write_more
+from lab.benchmarks.scale.filled import FILL, fill_folder, filled, sizes_at, sizes_of, write_more, years
 from lab.benchmarks.scale.steady import MIB, percentile
 from lab.benchmarks.scenario import Fleet
 from lab.benchmarks.stack import Stack
@@ -177,8 +176,7 @@ async def _clean_up(stack: Stack, turn: str, count: int) -> Row:
 
 
 def _vacuums(stack: Stack) -> dict[str, int]:
-    names = ", ".join(f"'{name}'" for name in _CLEANUP_TABLES)
-    return dict(stack.rows(f"SELECT relname, autovacuum_count FROM pg_stat_user_tables WHERE relname IN ({names})"))
+    return {size.name: size.vacuums for size in sizes_of(stack, _CLEANUP_TABLES)}
 
 
 async def _vacuumed(stack: Stack, counts: dict[str, int], patience: float) -> float:

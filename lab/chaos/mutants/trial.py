@@ -17,12 +17,11 @@ import grpc
 import psycopg2
 
 from contentgen.client import ContentGenerationClient
-from lab.chaos.collected import ask, left_by_services, read_stored, sha256
-from lab.chaos.evidence import JOURNAL, ROW_LOCK, Evidence, Fault, Journals, Leftover, Probe, Run, Scheduled, Submit
-from lab.chaos.fleet import creator_settings, write_creator
-from lab.chaos.journals import Appender, read_journals
-from lab.chaos.observers import NETWORK, Receiver
-from lab.chaos.plan import POSTGRES
+from lab.chaos import evidence
+from lab.chaos.clients import NETWORK, Receiver, probing
+from lab.chaos.collected import ask, left_by_services, read_stored, settled, sha256
+from lab.chaos.evidence import JOURNAL, Appender, Evidence, Journals, Leftover, Run, Submit, read_journals
+from lab.chaos.fleet import POSTGRES, creator_settings, write_creator
 from lab.chaos.properties.notices import MINUTE
 from tests.harness.cluster import rows_of, server_folder
 from tests.harness.process import STOP_LIMIT
@@ -106,7 +105,7 @@ class Trial:
             query = f"SELECT 1 FROM schedule_tasks WHERE tick = to_timestamp({minute})"
             wait_until(lambda: self.sql(query), within=10.0, what="the tick has a task")
             client.pause_schedule(schedule_id)
-        self._journal.append(Scheduled(schedule_id, account_id, minute - 1, minute, 0.0))
+        self._journal.append(evidence.Scheduled(schedule_id, account_id, minute - 1, minute, 0.0))
 
     @property
     def journals(self) -> Journals:
@@ -151,7 +150,8 @@ class Trial:
         with closing(psycopg2.connect(self._dsn)) as connection:
             rows_of(connection, f"SELECT FROM {table} WHERE {where} FOR UPDATE")
             now, boottime = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
-            self._journal.append(Fault(ROW_LOCK, POSTGRES, now, boottime, seconds, tables=table))
+            fault = evidence.Fault(evidence.ROW_LOCK, POSTGRES, now, boottime, seconds, tables=table)
+            self._journal.append(fault)
             end = threading.Timer(seconds, connection.close)
             end.start()
             try:
@@ -162,29 +162,22 @@ class Trial:
 
     @contextmanager
     def submitting(self, account_id: int) -> Iterator[None]:
-        with ThreadPoolExecutor(1) as pool:
-            submitted = pool.submit(self._submit_patiently, account_id)
-            yield
-            submitted.result()
-
-    def _submit_patiently(self, account_id: int) -> None:
-        """It may be refused while another session holds what it needs."""
+        """Submits a task beside the block; it may be refused while another session holds what it needs."""
 
         def taken() -> bool:
             with suppress(grpc.RpcError):
                 return bool(self.submit(account_id, seconds="0.2"))
             return False
 
-        wait_until(taken, within=_ENDED, what="the submit is acknowledged")
+        with ThreadPoolExecutor(1) as pool:
+            submitted = pool.submit(wait_until, taken, within=_ENDED, what="the submit is acknowledged")
+            yield
+            submitted.result()
 
     def probe(self, account_id: int, *, until: float) -> None:
         """Submits one task again and again for so many seconds; each acknowledgement is journaled."""
-        end, request_id = time.time() + until, f"probe of {account_id}"
-        options = {"chaos-seconds": "0.2"}
-        while (begin := time.time()) < end:
-            task_id = self.scheduler.client.submit(account_id, "a topic", request_id=request_id, options=options)
-            self._journal.append(Probe(begin, time.time()))
-        self._journal.append(Submit(task_id, request_id, account_id, sha256("a topic"), begin))
+        with probing(self.scheduler.target, self._journal, f"probe of {account_id}", account_id, []):
+            time.sleep(until)
 
     def sql(self, statement: str) -> list[tuple[object, ...]]:
         """Asks or changes the database itself; returns the rows, if it has any."""
@@ -206,8 +199,7 @@ class Trial:
             if service.alive:
                 service.signal(signal.SIGTERM)
                 _wait_if_possible(lambda: not service.alive, STOP_LIMIT)  # noqa: B023 - it is called at once
-        _wait_if_possible(lambda: not left(), 3.0)
-        return left()
+        return settled(left, 3.0)
 
 
 @contextmanager

@@ -6,19 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 
-from lab.chaos.evidence import (
-    ROW_LOCK,
-    TABLE_LOCK,
-    Event,
-    Evidence,
-    Fault,
-    Journals,
-    Problem,
-    Received,
-    Scheduled,
-    Stored,
-    StoredTick,
-)
+from lab.chaos import evidence as records
+from lab.chaos.evidence import Event, Evidence, Problem
 from scheduler_svc.domain.lifecycle import OPEN, Status
 
 MINUTE = 60
@@ -35,7 +24,7 @@ def ticks(evidence: Evidence) -> Iterator[Problem]:
 
     Of schedules that tick every minute and catch all of it up; a task without a tick breaks `submits`.
     """
-    of_schedule: dict[int, list[StoredTick]] = defaultdict(list)
+    of_schedule: dict[int, list[records.StoredTick]] = defaultdict(list)
     for tick in evidence.stored.ticks:
         of_schedule[tick.schedule_id].append(tick)
     for schedule in evidence.journals.schedules:
@@ -56,7 +45,7 @@ def ticks(evidence: Evidence) -> Iterator[Problem]:
         yield "", f"there are ticks of schedule {schedule_id}, which nobody created"
 
 
-def _times(schedule: Scheduled, schedule_ticks: Sequence[StoredTick]) -> Iterator[str]:
+def _times(schedule: records.Scheduled, schedule_ticks: Sequence[records.StoredTick]) -> Iterator[str]:
     """Minutes are counted since the epoch."""
     times = Counter(tick.time / MINUTE for tick in schedule_ticks)
     first = int(schedule.begin) // MINUTE + 1
@@ -127,11 +116,11 @@ def webhooks(evidence: Evidence) -> Iterator[Problem]:
     yield from _order(first, evidence.stored.events)
 
 
-def _named(delivery: Received) -> _Named:
+def _named(delivery: records.Received) -> _Named:
     return delivery.task_id, delivery.type, delivery.status
 
 
-def _due(stored: Stored) -> Iterator[_Named]:
+def _due(stored: records.Stored) -> Iterator[_Named]:
     for task_id, events in stored.events.items():
         yield from ((task_id, _TASK_ENDED, status) for status in _ends(events))
     for content in stored.contents:
@@ -145,7 +134,7 @@ def _ends(events: Sequence[Event]) -> Iterator[str]:
             yield event.status.label
 
 
-def _order(first: Sequence[Received], histories: Mapping[str, Sequence[Event]]) -> Iterator[Problem]:
+def _order(first: Sequence[records.Received], histories: Mapping[str, Sequence[Event]]) -> Iterator[Problem]:
     """A task's ends come in the order of its history."""
     statuses_by_task: dict[str, list[str]] = defaultdict(list)
     for delivery in first:
@@ -166,15 +155,18 @@ def locks(evidence: Evidence) -> Iterator[Problem]:
     for fault in journals.faults:
         if fault.duration > _SETTLED + 1.0 and not _disturbed(fault, journals):
             cause = f"(another session held {fault.tables} for {fault.duration:.1f} s)"
-            if fault.kind == ROW_LOCK:
+            if fault.kind == records.ROW_LOCK:
                 yield from (("", f"{problem} {cause}") for problem in _held_up(fault, journals))
-            elif fault.kind == TABLE_LOCK and fault.tables in {"leases", "workers"}:  # each heartbeat needs them
+            elif fault.kind == records.TABLE_LOCK and fault.tables in {
+                "leases",
+                "workers",
+            }:  # each heartbeat needs them
                 end = fault.time + fault.duration
                 if not any(fault.time < seen.time < end and not seen.serving for seen in journals.health):
                     yield "", f"no scheduler said NOT_SERVING while its work stood still {cause}"
 
 
-def _held_up(fault: Fault, journals: Journals) -> Iterator[str]:
+def _held_up(fault: records.Fault, journals: records.Journals) -> Iterator[str]:
     begin, end = fault.time + _SETTLED, fault.time + fault.duration
     acknowledged = [probe.time for probe in journals.probes] + [submit.time for submit in journals.submits]
     if not any(begin < time < end for time in acknowledged):
@@ -184,7 +176,7 @@ def _held_up(fault: Fault, journals: Journals) -> Iterator[str]:
             yield f"{seen.scheduler} said NOT_SERVING"
 
 
-def _disturbed(fault: Fault, journals: Journals) -> bool:
+def _disturbed(fault: records.Fault, journals: records.Journals) -> bool:
     """Returns whether another fault, but for one of a worker, was felt meanwhile, as it may be until 12 s later."""
     return any(
         not rival.victim.startswith("worker")

@@ -8,18 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
 
-from lab.chaos.evidence import (
-    DISK_FULL,
-    FREEZE,
-    Answers,
-    Event,
-    Evidence,
-    Fault,
-    Problem,
-    Run,
-    StoredContent,
-    StoredTask,
-)
+from lab.chaos import evidence as records
+from lab.chaos.evidence import Event, Evidence, Problem, Run
 from scheduler_svc.domain.lifecycle import RUNNING, Status
 
 _SHORT_TIMEOUT = 60.0
@@ -65,9 +55,9 @@ def attempt_of(run: Run, events: Sequence[Event]) -> Attempt | None:
     return next((attempt for attempt in attempts(events) if attempt.may_have_started(run)), None)
 
 
-def disk_was_full(run: Run, faults: Sequence[Fault]) -> bool:
+def disk_was_full(run: Run, faults: Sequence[records.Fault]) -> bool:
     return any(
-        fault.kind == DISK_FULL
+        fault.kind == records.DISK_FULL
         and fault.victim == run.worker
         and fault.boottime <= run.last <= fault.boottime + fault.duration + 5.0  # until what was in memory is on it
         for fault in faults
@@ -76,7 +66,7 @@ def disk_was_full(run: Run, faults: Sequence[Fault]) -> bool:
 
 def contents(evidence: Evidence) -> Iterator[Problem]:
     """A completed task has one content, with the body of its accepted attempt, and one entry in the pool at most."""
-    of_task: dict[str, list[StoredContent]] = defaultdict(list)
+    of_task: dict[str, list[records.StoredContent]] = defaultdict(list)
     for content in evidence.stored.contents:
         of_task[content.task_id].append(content)
     for task_id in of_task.keys() - evidence.stored.tasks.keys():
@@ -90,7 +80,7 @@ def contents(evidence: Evidence) -> Iterator[Problem]:
     yield from _pool(evidence)
 
 
-def _rows(task: StoredTask, rows: list[StoredContent]) -> Iterator[str]:
+def _rows(task: records.StoredTask, rows: list[records.StoredContent]) -> Iterator[str]:
     expected = 1 if task.status is Status.COMPLETED else 0
     if len(rows) != expected:
         yield f"it is {task.status.label} and has {len(rows)} contents; it should have {expected}"
@@ -98,7 +88,7 @@ def _rows(task: StoredTask, rows: list[StoredContent]) -> Iterator[str]:
         yield f"its content is {rows[0].content_id} of account {rows[0].account_id}, which is not what the task says"
 
 
-def _shown(task: StoredTask, rows: list[StoredContent], answers: Answers) -> Iterator[str]:
+def _shown(task: records.StoredTask, rows: list[records.StoredContent], answers: records.Answers) -> Iterator[str]:
     body = answers.bodies.get(task.task_id)
     if rows and body is None:
         yield "the API shows no content of it"
@@ -106,7 +96,7 @@ def _shown(task: StoredTask, rows: list[StoredContent], answers: Answers) -> Ite
         yield "the API shows a content of it that the database does not have"
 
 
-def _origin(content: StoredContent, runs_by_name: Mapping[str, Run], evidence: Evidence) -> Iterator[str]:
+def _origin(content: records.StoredContent, runs_by_name: Mapping[str, Run], evidence: Evidence) -> Iterator[str]:
     """Checks whose body it is: a run's that the attempt which completed the task was entitled to."""
     run = runs_by_name.get(content.run or "")
     if run is None:
@@ -261,7 +251,7 @@ def side_by_side(journaled: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
             longest = max(longest, run, key=lambda candidate: candidate.last)
 
 
-def _freezes(run: Run, moment: float, faults: Sequence[Fault]) -> list[Fault]:
+def _freezes(run: Run, moment: float, faults: Sequence[records.Fault]) -> list[records.Fault]:
     """Returns those that may be why the run was alive at that time of CLOCK_BOOTTIME: of its guard and its worker, too.
 
     Where the guard alone is stopped, the worker ends what it can't end.
@@ -269,7 +259,7 @@ def _freezes(run: Run, moment: float, faults: Sequence[Fault]) -> list[Fault]:
     nearby = [
         fault
         for fault in faults
-        if fault.kind == FREEZE and fault.boottime <= moment < fault.boottime + fault.duration + _THAWING
+        if fault.kind == records.FREEZE and fault.boottime <= moment < fault.boottime + fault.duration + _THAWING
     ]
     of_worker = [fault for fault in nearby if fault.victim == run.worker]
     return [fault for fault in nearby if fault.victim == f"{run.worker}/guard"] if of_worker else []

@@ -77,12 +77,9 @@ class Tally:
             _FORM.pack_into(self._map, 0, time.monotonic(), self._count)
 
     def wait_for_go(self) -> None:
+        """Waits for the file that begins a step. An event loop may be held up by it: there is nothing to do yet."""
         while not self._go.exists():
             time.sleep(_POLL_S)
-
-    async def until_go(self) -> None:
-        while not self._go.exists():  # noqa: ASYNC110 - another process makes the file
-            await asyncio.sleep(_POLL_S)
 
 
 class Tallies:
@@ -143,6 +140,19 @@ class Peer(ABC):
     async def kept(self) -> int:
         """Counts results in the peer's own store."""
         return 0
+
+
+class RedisPeer(Peer):
+    """One whose tasks are in the first database of a Redis, and its results in the second."""
+
+    def __init__(self, scene: Scene) -> None:
+        from redis.asyncio import Redis  # is installed for peers only
+
+        self._queue = Redis.from_url(f"{scene.redis}/0")
+        self._results = Redis.from_url(f"{scene.redis}/1")
+
+    async def kept(self) -> int:
+        return int(await self._results.dbsize())
 
 
 async def in_flight(call: Callable[[int], Awaitable[object]], numbers: Iterable[int]) -> None:

@@ -45,54 +45,48 @@ async def stored(url: str) -> tuple[int, int]:
     return results, await first(url, "SELECT count(*) FROM publish_pool")
 
 
-class Sink:
-    """For handlers on an event loop: a pool of asyncpg, which prepares the statement by itself."""
+class Handler:
+    """What a worker has whose handlers run on an event loop; asyncpg prepares the statement by itself."""
 
-    def __init__(self, url: str, connections: int) -> None:
-        self.pool = asyncpg.create_pool(url, min_size=connections, max_size=connections)
+    _tally: Tally
+    _pool: asyncpg.Pool | None = None
 
-    async def store(self, task: dict[str, Any]) -> None:
-        await self.pool.execute(_BY_NUMBER, task["number"], RESULT, task["account_id"], task["topic"])
+    async def begin(self, scene: Scene, connections: int = 16) -> None:
+        """Returns once the worker may begin, which is ready."""
+        if scene.job == OURS:
+            self._pool = await asyncpg.create_pool(scene.postgres, min_size=connections, max_size=connections)
+        self._tally = Tally(scene.folder)
+        self._tally.wait_for_go()
 
-
-async def of(scene: Scene, connections: int) -> Sink | None:
-    """Returns an open one; None where the handler does nothing."""
-    if scene.job != OURS:
-        return None
-    sink = Sink(scene.postgres, connections)
-    await sink.pool
-    return sink
-
-
-class ThreadSink:
-    def __init__(self, url: str, connections: int) -> None:
-        options = {"autocommit": True, "prepare_threshold": 0}
-        self._pool = psycopg_pool.ConnectionPool(
-            url, min_size=connections, max_size=connections, open=True, kwargs=options
-        )
-        self._pool.wait()
-
-    def store(self, task: dict[str, Any]) -> None:
-        with self._pool.connection() as connection:
-            connection.execute(_BY_NAME, {**task, "body": RESULT})
+    async def handle(self, article: dict[str, Any]) -> str | None:
+        self._tally.add()
+        if self._pool:
+            await self._pool.execute(_BY_NUMBER, article["number"], RESULT, article["account_id"], article["topic"])
+            return None
+        return RESULT
 
 
 class ThreadHandler:
-    """What a worker has whose handlers run in threads, once it is ready."""
+    """The same for handlers that run in threads."""
 
     _tally: Tally
-    _store: ThreadSink | None = None
+    _pool: psycopg_pool.ConnectionPool | None = None
 
     def begin(self, scene: Scene, threads: int) -> None:
         if scene.job == OURS:
-            self._store = ThreadSink(scene.postgres, threads)
+            options = {"autocommit": True, "prepare_threshold": 0}
+            self._pool = psycopg_pool.ConnectionPool(
+                scene.postgres, min_size=threads, max_size=threads, open=True, kwargs=options
+            )
+            self._pool.wait()
         self._tally = Tally(scene.folder)
         self._tally.wait_for_go()
 
     def handle(self, article: dict[str, Any]) -> str | None:
         self._tally.add()
-        if self._store:
-            self._store.store(article)
+        if self._pool:
+            with self._pool.connection() as connection:
+                connection.execute(_BY_NAME, {**article, "body": RESULT})
             return None
         return RESULT
 

@@ -6,9 +6,8 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import worker_ready
-from redis import Redis
 
-from lab.benchmarks.peers.apps.peer import OURS, Peer, Scene, task
+from lab.benchmarks.peers.apps.peer import OURS, RedisPeer, Scene, task
 from lab.benchmarks.peers.apps.sink import ThreadHandler
 
 _scene = Scene.from_environment()
@@ -28,20 +27,13 @@ def handle(article: dict[str, Any]) -> str | None:
     return _handler.handle(article)
 
 
-class CeleryPeer(Peer):
-    def __init__(self, _: Scene) -> None:
-        self._broker = Redis.from_url(f"{_scene.redis}/0")
-        self._results = Redis.from_url(f"{_scene.redis}/1")
-
+class CeleryPeer(RedisPeer):
     async def one_by_one(self, numbers: range) -> None:
         for number in numbers:
             handle.delay(article=task(number))
 
     async def unfinished(self) -> int:
-        return int(self._broker.llen("celery") + self._broker.hlen("unacked"))
-
-    async def kept(self) -> int:
-        return int(self._results.dbsize())
+        return int(await self._queue.llen("celery") + await self._queue.hlen("unacked"))
 
 
 peer = CeleryPeer

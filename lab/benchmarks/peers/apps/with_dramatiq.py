@@ -8,9 +8,8 @@ import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
-from redis import Redis
 
-from lab.benchmarks.peers.apps.peer import OURS, Peer, Scene, task
+from lab.benchmarks.peers.apps.peer import OURS, RedisPeer, Scene, task
 from lab.benchmarks.peers.apps.sink import ThreadHandler
 
 THREADS = 4
@@ -34,20 +33,13 @@ def handle(article: dict[str, Any]) -> str | None:
     return _handler.handle(article)
 
 
-class DramatiqPeer(Peer):
-    def __init__(self, _: Scene) -> None:
-        self._queue = Redis.from_url(f"{_scene.redis}/0")
-        self._results = Redis.from_url(f"{_scene.redis}/1")
-
+class DramatiqPeer(RedisPeer):
     async def one_by_one(self, numbers: range) -> None:
         for number in numbers:
             handle.send(article=task(number))
 
     async def unfinished(self) -> int:
-        return int(self._queue.hlen("dramatiq:default.msgs"))
-
-    async def kept(self) -> int:
-        return int(self._results.dbsize())
+        return int(await self._queue.hlen("dramatiq:default.msgs"))
 
 
 peer = DramatiqPeer

@@ -12,11 +12,10 @@ from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
 from lab.benchmarks.peers.apps import sink
-from lab.benchmarks.peers.apps.peer import Peer, Scene, Tally, in_flight, parts, task
+from lab.benchmarks.peers.apps.peer import OURS, Peer, Scene, in_flight, parts, task
 
 BATCH_SIZE = 500
 LOADER_CONNECTIONS = 16
-SINK_CONNECTIONS = 16
 _ENTRYPOINT = "article"
 
 
@@ -54,17 +53,13 @@ peer = PgqueuerPeer
 async def _work(scene: Scene) -> None:
     connection = await asyncpg.connect(scene.postgres)
     queuer = PgQueuer(AsyncpgDriver(connection))
-    store = await sink.of(scene, SINK_CONNECTIONS)
-    tally = Tally(scene.folder)
+    handler = sink.Handler()
 
     @queuer.entrypoint(_ENTRYPOINT)
     async def handle(job: Job) -> None:
-        tally.add()
-        if store:
-            assert job.payload
-            await store.store(json.loads(job.payload))
+        await handler.handle(json.loads(job.payload or b"") if scene.job == OURS else {})
 
-    await tally.until_go()
+    await handler.begin(scene)
     await queuer.run(batch_size=BATCH_SIZE)
 
 

@@ -8,7 +8,7 @@ import uvloop
 from procrastinate import App, PsycopgConnector
 
 from lab.benchmarks.peers.apps import sink
-from lab.benchmarks.peers.apps.peer import Peer, Scene, Tally, in_flight, parts, task
+from lab.benchmarks.peers.apps.peer import Peer, Scene, in_flight, parts, task
 
 CONCURRENCY = 30
 CONNECTIONS = 16
@@ -45,17 +45,14 @@ peer = ProcrastinatePeer
 
 async def _work(scene: Scene) -> None:
     app = _app(scene.postgres)
-    store = await sink.of(scene, CONNECTIONS)
-    tally = Tally(scene.folder)
+    handler = sink.Handler()
 
     @app.task(name=_TASK)
     async def handle(article: dict[str, Any]) -> None:
-        tally.add()
-        if store:
-            await store.store(article)
+        await handler.handle(article)
 
     async with app.open_async():
-        await tally.until_go()
+        await handler.begin(scene)
         await app.run_worker_async(concurrency=CONCURRENCY, delete_jobs="always")
 
 

@@ -9,10 +9,9 @@ from redis.asyncio import Redis
 from saq import Queue, Worker
 
 from lab.benchmarks.peers.apps import sink
-from lab.benchmarks.peers.apps.peer import RESULT, Peer, Scene, Tally, in_flight, task
+from lab.benchmarks.peers.apps.peer import RESULT, Peer, Scene, in_flight, task
 
 CONCURRENCY = 100
-SINK_CONNECTIONS = 16
 
 
 def _queue(scene: Scene) -> Queue:
@@ -53,20 +52,15 @@ peer = SaqPeer
 
 
 async def _work(scene: Scene) -> None:
-    store = await sink.of(scene, SINK_CONNECTIONS)
-    tally = Tally(scene.folder)
+    handler = sink.Handler()
 
     async def handle(_: Any, *, article: dict[str, Any]) -> str | None:
-        tally.add()
-        if store:
-            await store.store(article)
-            return None
-        return RESULT
+        return await handler.handle(article)
 
     queue = _queue(scene)
     await queue.connect()
     await queue.sweep()  # takes its lock: a worker's sweep at its start takes a job just fetched for one that is stuck
-    await tally.until_go()
+    await handler.begin(scene)
     await Worker(queue, [("handle", handle)], concurrency=CONCURRENCY).start()
 
 

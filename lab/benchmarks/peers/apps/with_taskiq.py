@@ -4,48 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis.asyncio import Redis
 from taskiq import TaskiqEvents
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 
 from lab.benchmarks.peers.apps import sink
-from lab.benchmarks.peers.apps.peer import OURS, RESULT, Peer, Scene, Tally, in_flight, task
+from lab.benchmarks.peers.apps.peer import OURS, RedisPeer, Scene, in_flight, task
 
-SINK_CONNECTIONS = 16
 _scene = Scene.from_environment()
 broker = RedisStreamBroker(f"{_scene.redis}/0")
 if _scene.job != OURS:
     broker = broker.with_result_backend(RedisAsyncResultBackend(f"{_scene.redis}/1"))
-
-
-class _Handler:
-    """What the worker has, before it reads the first message."""
-
-    tally: Tally
-    store: sink.Sink | None = None
+_handler = sink.Handler()
 
 
 @broker.on_event(TaskiqEvents.WORKER_STARTUP)
 async def _begin(_: object) -> None:
-    _Handler.store = await sink.of(_scene, SINK_CONNECTIONS)
-    _Handler.tally = Tally(_scene.folder)
-    await _Handler.tally.until_go()
+    """Begins before the first message is read."""
+    await _handler.begin(_scene)
 
 
 @broker.task(task_name="article")
 async def handle(article: dict[str, Any]) -> str | None:
-    _Handler.tally.add()
-    if _Handler.store:
-        await _Handler.store.store(article)
-        return None
-    return RESULT
+    return await _handler.handle(article)
 
 
-class TaskiqPeer(Peer):
-    def __init__(self, _: Scene) -> None:
-        self._queue = Redis.from_url(f"{_scene.redis}/0")
-        self._results = Redis.from_url(f"{_scene.redis}/1")
-        self._enqueued = 0
+class TaskiqPeer(RedisPeer):
+    _enqueued = 0
 
     async def open(self) -> None:
         await broker.startup()
@@ -61,9 +45,6 @@ class TaskiqPeer(Peer):
         else:
             done = await self.kept()
         return self._enqueued - done
-
-    async def kept(self) -> int:
-        return int(await self._results.dbsize())
 
 
 peer = TaskiqPeer
