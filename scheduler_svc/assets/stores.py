@@ -23,6 +23,8 @@ from scheduler_svc.domain.errors import AssetStoreUnavailable
 
 _LEFT_BEHIND = 24 * 3600.0
 """Seconds after which nobody writes to an upload any more."""
+_WRITE_TIME = 2.0
+"""Seconds in which whoever creates the id of a store also writes it."""
 
 
 class FolderStore:
@@ -53,7 +55,7 @@ class FolderStore:
             if create and not path.exists():
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _create(path, uuid.uuid4().hex)
-            text = path.read_text(encoding="ascii").strip() if path.exists() else None
+            text = _read(path)
         if text == "":
             raise AssetStoreUnavailable(f"{path} is empty: delete it if it stays so")
         return text
@@ -105,6 +107,16 @@ def _create(path: Path, text: str) -> None:
         path.unlink(missing_ok=True)  # of a disk that is full
         raise
     sync_folder(path.parent)
+
+
+def _read(path: Path) -> str | None:
+    """Returns what a file says; None if there is none. One that is empty may be about to be written."""
+    until = time.monotonic() + _WRITE_TIME
+    while path.exists():
+        if (text := path.read_text(encoding="ascii").strip()) or time.monotonic() > until:
+            return text
+        time.sleep(0.01)
+    return None
 
 
 def open_store(location: Path | Bucket) -> ObjectStore:

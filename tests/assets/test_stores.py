@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -21,6 +22,7 @@ from obstore.store import S3Store
 
 from contentgen.service.settings import SettingsError
 from scheduler_svc.assets import bucket as buckets
+from scheduler_svc.assets import stores
 from scheduler_svc.assets.objects import ObjectStore
 from scheduler_svc.assets.stores import open_store
 from scheduler_svc.assets.work import MAX_SECONDS
@@ -162,6 +164,20 @@ def test_a_store_gets_an_id_once(store: ObjectStore) -> None:
     identity = store.identity(create=True)
     assert identity
     assert store.identity(create=True) == store.identity() == identity
+
+
+def test_an_id_that_another_scheduler_is_writing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    identity = tmp_path / "store-id"
+    identity.touch()
+    monkeypatch.setattr(time, "sleep", lambda _: identity.write_text("of another\n"))
+    assert open_store(tmp_path).identity(create=True) == "of another"
+
+
+def test_an_id_that_stays_empty_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "store-id").touch()
+    monkeypatch.setattr(stores, "_WRITE_TIME", 0.0)
+    with pytest.raises(AssetStoreUnavailable, match="store-id is empty: delete it if it stays so"):
+        open_store(tmp_path).identity()
 
 
 class _LeastService(Handler):
