@@ -43,7 +43,7 @@ SUBJECTS = {
     r"console_svc/submits/": "console/test_new_tasks",
     r"console_svc/tasks/": "console/test_(one_task|task_list)",
     r"console_svc/webhooks/": "console/test_workers",
-    r"console_svc/": "console_server/|console/test_(overview|sign_in)",
+    r"console_svc/(\w+)": r"console_server/|console/test_(\1|overview|sign_in)",
     r"contentgen/(cli|doctor)/": "command/",
     r"(protos/)?contentgen/keda/": "dispatch/test_scaler",
     r"(?:protos/)?contentgen/v1/(\w+?)(_service|_pb2|\.)": r"[a-z]+/test_\1_service|api/test_every",
