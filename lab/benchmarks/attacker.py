@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 
 from lab.benchmarks.child import say
 from tests.harness import http2
@@ -35,12 +34,17 @@ async def half_handshakes(peer: Connection) -> None:
     await peer.closed(MAX_S)
 
 
-async def flood(one: bytes, peer: Connection) -> None:
-    """Writes a frame again and again, and reads what is answered."""
+async def pings(peer: Connection) -> None:
+    await peer.greet()
+    while True:
+        await peer.write(_BATCH_SIZE * frame(http2.PING, payload=bytes(8)))
+
+
+async def settings(peer: Connection) -> None:
     await peer.greet()
     async with beside(peer.closed(MAX_S)) as (reading,):
         while not reading.done():
-            await peer.write(_BATCH_SIZE * one)
+            await peer.write(_BATCH_SIZE * frame(http2.SETTINGS))
 
 
 async def resets(peer: Connection) -> None:
@@ -68,8 +72,8 @@ async def endless_headers(peer: Connection) -> None:
 ATTACKS: dict[str, tuple[int, Attack]] = {
     "slow messages": (20, slow_messages),
     "half handshakes": (300, half_handshakes),
-    "pings": (4, partial(flood, frame(http2.PING, payload=bytes(8)))),
-    "settings": (4, partial(flood, frame(http2.SETTINGS))),
+    "pings": (4, pings),
+    "settings": (4, settings),
     "resets": (4, resets),
     "endless headers": (4, endless_headers),
 }
@@ -94,8 +98,11 @@ async def _busy() -> None:
 async def attack_scheduler(stdin: asyncio.StreamReader, *, port: int, attack: str) -> None:
     say(ready=True)
     await stdin.readline()
-    count, act = ATTACKS.get(attack, (1, None))
-    attacks = [_again_and_again(act, port) if act else _busy() for _ in range(count)]
+    if attack == IDLING:
+        attacks = [_busy()]
+    else:
+        count, act = ATTACKS[attack]
+        attacks = [_again_and_again(act, port) for _ in range(count)]
     with suppress(TimeoutError):
         async with beside(*attacks), asyncio.timeout(MAX_S):
             await stdin.read()

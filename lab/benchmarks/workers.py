@@ -21,17 +21,21 @@ MAX_SLOTS = 1_000
 OPTIONS = [("grpc.max_receive_message_length", 4 * 1024 * 1024), ("grpc.use_local_subchannel_pool", 1)]
 
 
-def greeting_of(worker_id: str, folder_id: str, session_number: int, slots: int) -> pb.Hello:
-    worker = {"worker_id": worker_id, "folder_id": folder_id, "process_id": folder_id, "hostname": "benchmark"}
-    return hello(**worker, session_number=session_number, version="0", slots=slots)
-
-
 class QuickWorker(LeaseStream):
     """One session on a connection of its own. Leaving it drops the connection."""
 
     def __init__(self, target: str, worker_id: str, depth: int) -> None:
         """`depth`: leases that it holds at most, queued or running."""
-        greeting = greeting_of(worker_id, uuid.uuid4().hex, 1, min(depth, MAX_SLOTS))
+        folder_id = uuid.uuid4().hex
+        greeting = hello(
+            worker_id=worker_id,
+            folder_id=folder_id,
+            process_id=folder_id,
+            hostname="benchmark",
+            session_number=1,
+            version="0",
+            slots=min(depth, MAX_SLOTS),
+        )
         super().__init__(aio.insecure_channel(target, options=OPTIONS), greeting)
         self._target = target
         self._depth = depth
@@ -201,17 +205,3 @@ async def _session(stream: QuickWorker, tally: Tally, *, timed: bool) -> None:
                 raise AssertionError("a no-op worker is told to cancel")
         if stream.left:
             return
-
-
-async def say_hello(stdin: asyncio.StreamReader, *, target: str, worker_id: str, samples: int) -> None:
-    """Says hello as one worker again and again, on one connection; says how many milliseconds each welcome took."""
-    folder_id = uuid.uuid4().hex
-    async with aio.insecure_channel(target, options=OPTIONS) as channel:
-        await channel.channel_ready()
-        say(ready=True)
-        await stdin.readline()
-        for number in range(1, samples + 1):
-            begin = time.monotonic()
-            async with LeaseStream(channel, greeting_of(worker_id, folder_id, number, 1)):
-                say(ms=(time.monotonic() - begin) * 1e3)
-            await asyncio.sleep(0.005)

@@ -110,7 +110,10 @@ def _create(path: Path, text: str) -> None:
 
 
 def _read(path: Path) -> str | None:
-    """Returns what a file says; None if there is none. One that is empty may be about to be written."""
+    """Returns what a file says; None if there is none. One that is empty may be about to be written.
+
+    A link of a whole file would need no wait, but not every folder that replicas share has links.
+    """
     until = time.monotonic() + _WRITE_TIME
     while path.exists():
         if (text := path.read_text(encoding="ascii").strip()) or time.monotonic() > until:
