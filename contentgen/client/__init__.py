@@ -11,8 +11,8 @@ from contentgen.client.client import AsyncContentGenerationClient as AsyncConten
 from contentgen.client.client import ContentGenerationClient as ContentGenerationClient
 from contentgen.client.errors import *  # noqa: F403 - the names of its `__all__`
 from contentgen.client.results import *  # noqa: F403 - the names of its `__all__`
-from contentgen.client.task_fields import SubmitFields as SubmitFields
-from contentgen.client.task_fields import TaskChanges as TaskChanges
 from contentgen.client.tasks import TaskFilter as TaskFilter
 from contentgen.client.watch import AsyncWatch as AsyncWatch
 from contentgen.client.watch import Watch as Watch
+from contentgen.submit_fields import SubmitFields as SubmitFields
+from contentgen.submit_fields import TaskChanges as TaskChanges

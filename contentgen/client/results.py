@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from contentgen.client.task_fields import Brief
+from contentgen.submit_fields import Brief
 
 __all__ = [
     "Account",

@@ -10,8 +10,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from contentgen.client.errors import FailedPrecondition
 from contentgen.client.methods import Methods, Replacement, plain, returns, returns_by, returns_whether_found, takes
 from contentgen.client.results import Task, TaskStatus
-from contentgen.client.task_fields import TaskChanges, TaskFields
 from contentgen.client.tasks import TaskFilter, set_field, task_filter
+from contentgen.submit_fields import TaskChanges, TaskFields
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 

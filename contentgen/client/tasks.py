@@ -19,9 +19,8 @@ from contentgen.client.results import (
     TaskStats,
     TaskStatus,
 )
-from contentgen.client.task_fields import SubmitFields, TaskFields
 from contentgen.client.transport import Pages
-from contentgen.submit_fields import BY_NAME, Kind
+from contentgen.submit_fields import BY_NAME, Kind, SubmitFields, TaskFields
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 # What a client asks to have written: the one list of fields by which a brief is checked, stored and sent. A new text
-# is added here, in the protos, in `contentgen/submit_fields.py` and in the client's `task_fields.py`.
+# is added here, in the protos, and in `contentgen/submit_fields.py`.
 
 
 NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
