@@ -90,6 +90,23 @@ async def test_concurrent_callers_get_the_same_counts_on_any_replica(
         assert figures == [{"total": 2, "completed": 1, "still_running": 1}] * len(calls)
 
 
+async def test_an_answer_to_an_earlier_poll_is_none_to_a_later_one(
+    caller: Caller, client: TaskClient, worker: ScriptedWorker
+) -> None:
+    (lease,) = await started(client, worker)
+    earlier = poll_running(caller)
+    answered = await worker.polled()
+    later = poll_running(caller)
+    unanswered = await worker.polled()
+    worker.last_poll_id = answered
+    await worker.heartbeat(0)
+    assert await soon(earlier) == {"total": 1, "still_running": 1}
+    await worker.complete(lease)
+    worker.last_poll_id = unanswered
+    await worker.heartbeat(0)
+    assert await soon(later) == {"total": 1, "completed": 1}
+
+
 async def test_silent_workers_count_as_errors_after_10_s(
     caller: Caller, client: TaskClient, channel: aio.Channel, worker: ScriptedWorker
 ) -> None:

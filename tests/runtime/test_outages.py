@@ -14,6 +14,7 @@ import grpc
 import psycopg2
 import pytest
 import sqlalchemy as sa
+from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode, aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
@@ -182,6 +183,27 @@ async def test_a_replica_that_goes_away_says_so_and_waits_for_its_workers(db_url
             await worker.done_writing()
             async with asyncio.timeout(PATIENCE_S / 2):
                 await stopping
+
+
+async def test_calls_that_wait_end_before_their_replica_does(db_url: str) -> None:
+    async with going_away(db_url) as (replica, channel), ScriptedWorker(channel) as worker:
+        account = (await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="a"))).account
+        tasks = TaskServiceStub(channel)
+        request = pb.SubmitTaskRequest(account_id=account.account_id, topic="a topic")
+        task_id = (await tasks.SubmitTask(request)).task.task_id
+        await worker.start((await worker.take())[0])
+        forever = Duration(seconds=PATIENCE_S)
+        wait = asyncio.ensure_future(tasks.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=forever)))
+        poll = asyncio.ensure_future(tasks.PollTask(pb.PollTaskRequest(task_id=task_id)))
+        await worker.polled()
+        await wait_until_async(lambda: replica._waiters._events, within=PATIENCE_S, what="the call waits")
+        stopping = asyncio.create_task(replica.stop(within=PATIENCE_S))
+        async with asyncio.timeout(PATIENCE_S / 2):
+            for call in (poll, wait):
+                with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN"):
+                    await call
+            await worker.done_writing()
+            await stopping
 
 
 async def test_a_call_in_flight_ends_before_the_replica(db_url: str, engine: sa.Engine) -> None:

@@ -215,6 +215,8 @@ _TABLES = {
     "audit events": "audit_events",
 }
 """By what the loop calls their rows, in its order."""
+_BY_AGE = ("ended tasks", "contents", "audit events")
+"""Those that `_AGES` makes due; the deliveries' age is fixed."""
 _AGES = {
     "retention": "SELECT end_time FROM tasks WHERE end_time IS NOT NULL ORDER BY end_time OFFSET {} LIMIT 1",
     "content_retention": "SELECT create_time FROM contents ORDER BY content_id OFFSET {} LIMIT 1",
@@ -230,7 +232,7 @@ async def measure_retention(folder: Path, sizes: Sizes, keep: Keep) -> None:
     ages = await asyncio.to_thread(_ages, await fill_folder(folder, age), sizes.one("due"))
     async with filled(folder, age, **ages) as stack:
         keep(sizes_at(stack, RETENTION_SIZES, "before", tables))
-        batches = await _batches(stack)
+        batches = await _batches(stack, sizes.one("due"))
         for name in _TABLES:
             keep(Row(RETENTION_DELETED, {"of": name, **rates(batches[name])}))
         keep(sizes_at(stack, RETENTION_SIZES, "after", tables))
@@ -247,15 +249,24 @@ def _ages(place: Path, due: int) -> dict[str, str]:
     return ages
 
 
-async def _batches(stack: Stack) -> dict[str, list[tuple[float, int]]]:
-    """Returns when each batch was logged and how many rows it has deleted, once no more of them comes."""
-    events: list[dict[str, Any]] = []
-    while True:
-        await asyncio.sleep(5.0)
-        count, events = len(events), await asyncio.to_thread(stack.logged, "retention")
-        if len(events) == count:
-            break
-    batches: dict[str, list[tuple[float, int]]] = {name: [] for name in _TABLES}
+Batches = dict[str, list[tuple[float, int]]]
+"""When each batch was logged and how many rows it has deleted, by what they are."""
+
+
+async def _batches(stack: Stack, due: int) -> Batches:
+    """Returns them once as many are deleted as were made due by their ages, and no more come."""
+    batches: Batches = {}
+    async with asyncio.timeout(scenario.PATIENCE_S):
+        while True:
+            await asyncio.sleep(5.0)
+            before, batches = batches, _batches_of(await asyncio.to_thread(stack.logged, "retention"))
+            deleted = [sum(rows for _, rows in batches[name]) for name in _BY_AGE]
+            if batches == before and min(deleted) > due:
+                return batches
+
+
+def _batches_of(events: Sequence[dict[str, Any]]) -> Batches:
+    batches: Batches = {name: [] for name in _TABLES}
     for event in events:
         name, _, what = event["event"].rpartition(" ")
         if name in batches and what == "deleted":
