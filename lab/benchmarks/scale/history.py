@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from scheduler_svc.domain.task import TEXTS
+
 BLOCK = 1_000
 """Tasks that are under way at the same time. Their number is a multiple of it."""
 RARE = 10_000
@@ -80,8 +82,9 @@ TASKS = f"""
         NULL, NULL, NULL, NULL, NULL
     FROM (SELECT *, status <> 7 AS ran FROM ({_tasks(_ALL)}) AS t) AS t
 """
+_BRIEF = ", ".join({"topic": "'topic ' || n", "category": "'benchmark'"}.get(text, "''") for text in TEXTS)
 PAYLOADS = f"""
-    SELECT task_key, 'topic ' || n, '', 'benchmark', '', '',
+    SELECT task_key, {_BRIEF},
         CASE WHEN n %% {LABELLED} = 0 THEN jsonb '{{"team": "a"}}' END, NULL, NULL, NULL,
         NULL, NULL, NULL, NULL
     FROM ({_tasks(_ALL)}) AS t
