@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 from starlette.applications import Starlette
@@ -15,46 +17,25 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
-from console_svc.accounts.page import Accounts
-from console_svc.audit.page import Audit
 from console_svc.config import ConsoleSettings
-from console_svc.contents.content import Assets, ContentPage, Contents, Edit
 from console_svc.metrics import ConsoleMetrics
-from console_svc.overview.page import Overview
-from console_svc.pool.page import PublishPool
-from console_svc.review.desk import ReviewDesk
-from console_svc.schedules.page import Schedules
-from console_svc.site import NOT_FOUND, Page, SignIn, Site
-from console_svc.submits.page import New
-from console_svc.tasks.bulk import TaskMoves
-from console_svc.tasks.list import Tasks
-from console_svc.tasks.task import TaskPage
+from console_svc.site import NOT_FOUND, Page, Site
 from console_svc.web.schedulers import Schedulers
 from console_svc.web.security import OwnNames, SecurityHeaders
 from console_svc.web.values import bound_ids_of_paths
-from console_svc.webhooks.page import Webhooks
-from console_svc.workers.page import Workers
 
 STATIC = Path(__file__).parent / "static"
-PAGES: Sequence[type[Page]] = (
-    SignIn,
-    Overview,
-    New,
-    Tasks,
-    TaskMoves,
-    TaskPage,
-    ReviewDesk,
-    Contents,
-    ContentPage,
-    Edit,
-    Assets,
-    PublishPool,
-    Schedules,
-    Workers,
-    Accounts,
-    Webhooks,
-    Audit,
-)
+
+
+def _pages() -> Sequence[type[Page]]:
+    """Imports all folders but `articles`, whose parsers belong in its sandbox's processes, and returns their pages."""
+    for module in walk_packages([str(Path(__file__).parent)], "console_svc."):
+        if module.name.count(".") > 1 and not module.name.startswith("console_svc.articles."):
+            import_module(module.name)
+    return sorted(Page.__subclasses__(), key=lambda page: page.link.place if page.link else 0)
+
+
+PAGES = _pages()
 """In the order of the navigation."""
 
 
@@ -65,7 +46,7 @@ def build(settings: ConsoleSettings, metrics: ConsoleMetrics) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         site = Site(settings, Schedulers(settings), metrics)
-        app.router.routes.extend(_under(settings.console_prefix, _routes(site)))
+        app.router.routes.extend(_under(settings.console_prefix, routes(site)))
         try:
             yield
         finally:
@@ -94,11 +75,11 @@ def _under(prefix: str, routes: list[BaseRoute]) -> list[BaseRoute]:
     return [root, Mount(prefix, app=Router(routes, redirect_slashes=False))]
 
 
-def _routes(site: Site) -> list[BaseRoute]:
-    pages = [page(site) for page in PAGES]
-    site.links = [page.link for page in pages if page.link]
+def routes(site: Site) -> list[BaseRoute]:
+    site.links = [page.link for page in PAGES if page.link]
+    page_routes = [route for page in PAGES for route in page(site).routes()]
     return [
-        *(route for page in pages for route in page.routes()),
+        *sorted(page_routes, key=lambda route: route.path),  # "{" is above letters: words come before parameters
         Route("/healthz", _healthy, methods=["GET"]),
         Mount("/static", _Static(directory=STATIC)),
     ]

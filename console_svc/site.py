@@ -54,10 +54,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Link(NamedTuple):
-    """A page in the navigation, for those who may call `method`."""
+    """A page in the navigation, which is in the order of `place`, for those who may call `method`."""
 
     path: str
     label: str
+    place: int
     method: str = ""
 
 

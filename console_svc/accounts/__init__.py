@@ -1,1 +1,1 @@
-"""Accounts."""
+"""Accounts: limits, weight, backlog, what they cost."""

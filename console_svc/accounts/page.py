@@ -29,7 +29,7 @@ SAMPLE = 3
 
 
 class Accounts(Page):
-    link = Link("/accounts", "Accounts", "AccountService/ListAccounts")
+    link = Link("/accounts", "Accounts", 90, "AccountService/ListAccounts")
 
     @get("/accounts")
     async def list(self, request: Request, session: Session) -> Response:

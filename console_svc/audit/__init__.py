@@ -1,1 +1,1 @@
-"""The audit."""
+"""Audit: who did what."""

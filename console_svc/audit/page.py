@@ -25,7 +25,7 @@ _LINKED = re.compile(r"(task|content|account|schedule|webhook):([\w-]+)")
 
 
 class Audit(Page):
-    link = Link("/audit", "Audit", "AuditService/ListAuditEvents")
+    link = Link("/audit", "Audit", 110, "AuditService/ListAuditEvents")
 
     @get("/audit")
     async def show(self, request: Request, session: Session) -> Response:

@@ -1,1 +1,1 @@
-"""Contents: the list, each one with its article, its texts to be edited, its files."""
+"""Contents: search, revisions with their differences, who decided, where it was published, reopen."""

@@ -56,7 +56,7 @@ _SENT_BACK = re.compile(r"\s*→ (task-[0-9a-f]+)\Z")
 
 
 class Contents(Page):
-    link = Link("/contents", "Contents", "ContentService/ListContents")
+    link = Link("/contents", "Contents", 50, "ContentService/ListContents")
 
     @get("/contents")
     async def show(self, request: Request, session: Session) -> Response:

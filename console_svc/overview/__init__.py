@@ -1,1 +1,1 @@
-"""The first page, and what it is made of."""
+"""Overview: depth, oldest age, success today; plots; what needs somebody; what `contentgen doctor` says; live moves."""

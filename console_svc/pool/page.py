@@ -28,7 +28,7 @@ MAX_ATTEMPTS = 200
 
 
 class PublishPool(Page):
-    link = Link("/pool", "Publish pool", "ContentService/ListPublishPool")
+    link = Link("/pool", "Publish pool", 60, "ContentService/ListPublishPool")
 
     @get("/pool")
     async def show(self, request: Request, session: Session) -> Response:

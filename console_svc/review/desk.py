@@ -40,7 +40,7 @@ CHANGED = text("Someone has changed it since you read it. This is the present ve
 
 
 class ReviewDesk(Page):
-    link = Link("/review", "Review desk", "ContentService/ReviewContent")
+    link = Link("/review", "Review desk", 40, "ContentService/ReviewContent")
 
     @get("/review")
     async def open_next(self, request: Request, session: Session) -> Response:

@@ -1,1 +1,1 @@
-"""Schedules."""
+"""Schedules: the cron line in words with the next five runs; pause, run now."""

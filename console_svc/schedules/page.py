@@ -36,7 +36,7 @@ GONE = text("There is no such schedule.")
 
 
 class Schedules(Page):
-    link = Link("/schedules", "Schedules", "ScheduleService/ListSchedules")
+    link = Link("/schedules", "Schedules", 70, "ScheduleService/ListSchedules")
 
     @get("/schedules")
     async def show(self, request: Request, session: Session) -> Response:

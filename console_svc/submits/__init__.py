@@ -1,1 +1,1 @@
-"""New tasks: one by a form, or many by a sheet."""
+"""New task: one by a form, many by paste or CSV: a preview names bad rows; sending it twice submits nothing twice."""

@@ -32,7 +32,7 @@ _KEY = "key"
 
 
 class New(Page):
-    link = Link("/new", "New task", "TaskService/SubmitTask")
+    link = Link("/new", "New task", 20, "TaskService/SubmitTask")
 
     @get("/new")
     async def show(self, request: Request, session: Session) -> Response:

@@ -116,7 +116,7 @@ MOVES = {
 
 
 class Tasks(Page):
-    link = Link("/tasks", "Tasks", "TaskService/ListTasks")
+    link = Link("/tasks", "Tasks", 30, "TaskService/ListTasks")
 
     @get("/tasks")
     async def show(self, request: Request, session: Session) -> Response:

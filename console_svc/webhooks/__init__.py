@@ -1,1 +1,1 @@
-"""Webhooks."""
+"""Webhooks: deliveries with replay."""

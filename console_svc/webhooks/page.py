@@ -34,7 +34,7 @@ EVENT_TYPES: Sequence[EventType] = [name for name in get_args(EventType) if name
 
 
 class Webhooks(Page):
-    link = Link("/webhooks", "Webhooks", "WebhookService/ListWebhooks")
+    link = Link("/webhooks", "Webhooks", 100, "WebhookService/ListWebhooks")
 
     @get("/webhooks")
     async def show(self, request: Request, session: Session) -> Response:

@@ -1,1 +1,1 @@
-"""Workers, dispatch and schedulers."""
+"""Workers: slots with what they run; drain, resize; pause everything or an account; the schedulers."""

@@ -27,7 +27,7 @@ NO_ACCOUNT = text("Should be the number of an account.")
 
 
 class Workers(Page):
-    link = Link("/workers", "Workers", "WorkerPoolService/GetWorkerPool")
+    link = Link("/workers", "Workers", 80, "WorkerPoolService/GetWorkerPool")
 
     @get("/workers")
     async def show(self, request: Request, session: Session) -> Response:

@@ -1,15 +1,21 @@
-"""Pages of lists, sessions, and long work of the console."""
+"""Routes, pages of lists, sessions, and long work of the console."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
 import pytest
 from starlette.requests import Request
+from starlette.routing import Match, Route
 
+from console_svc.app import routes
+from console_svc.config import ConsoleSettings
+from console_svc.metrics import ConsoleMetrics
+from console_svc.site import Site
 from console_svc.web.language import PageText
 from console_svc.web.live import MAX_PAGES_OF_SESSION, MAX_PAGES_OF_TOKEN, LiveTasks
 from console_svc.web.paging import page_of
@@ -24,11 +30,24 @@ from console_svc.web.sessions import (
     Session,
     Sessions,
 )
+from console_svc.web.values import bound_ids_of_paths
 from console_svc.web.work import MAX_KEPT, Work, WorkRegistry, run_for_all
 from contentgen import AsyncContentGenerationClient, Caller, Unavailable
 from tests.harness.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
+
+
+# Addresses of the console.
+
+
+def test_no_page_answers_at_the_address_of_another_one() -> None:
+    bound_ids_of_paths()
+    all_routes = routes(Site(ConsoleSettings(), cast("Any", None), ConsoleMetrics()))
+    for route in (route for route in all_routes if isinstance(route, Route)):
+        (method, *_) = sorted(route.methods or ())
+        scope = {"type": "http", "path": re.sub("{.*?}", "1", route.path), "method": method}
+        assert next(other for other in all_routes if other.matches(scope)[0] is Match.FULL) is route, route.path
 
 
 # Lists of the console, a page at a time.

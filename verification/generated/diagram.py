@@ -6,13 +6,13 @@ explanation of each letter is written by hand, and must be there.
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from pathlib import Path
 
 from lab.benchmarks.kept import Part
 from scheduler_svc.domain.lifecycle import EDGES, Edge, Status
+from verification.generated.document import differences
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "state-machine.md"
 _DIAGRAM, _EDGES = (
@@ -25,19 +25,13 @@ _FINAL = (Status.COMPLETED, Status.CANCELLED)
 def main(arguments: list[str]) -> int:
     """Returns the exit status: 0 if the document is right (now), else 1 with what is wrong on the standard output."""
     present = DOCUMENT.read_text()
-    expected = _EDGES.replaced(_DIAGRAM.replaced(present, diagram()), table())
-    if "--write" in arguments:
-        DOCUMENT.write_text(expected)
-        present = expected
-    differences = [
-        *difflib.unified_diff(present.splitlines(), expected.splitlines(), str(DOCUMENT), "the table", lineterm="")
-    ]
+    findings = differences(DOCUMENT, _EDGES.replaced(_DIAGRAM.replaced(present, diagram()), table()), arguments)
     explained = re.findall(r"^### ([a-z]) · ", present, re.MULTILINE)
     letters = sorted({edge.letter for edge in EDGES})
     if explained != letters:
-        differences.append(f"explained are the edges {''.join(explained)}, the table has {''.join(letters)}")
-    print("\n".join(differences) or "docs/state-machine.md shows the transition table")
-    return 1 if differences else 0
+        findings.append(f"explained are the edges {''.join(explained)}, the table has {''.join(letters)}")
+    print("\n".join(findings) or "docs/state-machine.md shows the transition table")
+    return 1 if findings else 0
 
 
 def diagram() -> str:

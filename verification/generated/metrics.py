@@ -5,7 +5,6 @@ It also checks Prometheus' conventions: a prefix, base units, `_total` for count
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from console_svc.metrics import ConsoleMetrics
 from contentgen.service.metrics import Declared
 from scheduler_svc.metrics import Metrics
+from verification.generated.document import differences
 from worker_svc.metrics import WorkerMetrics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -44,11 +44,7 @@ def main(arguments: list[str]) -> int:
         "worker": WorkerMetrics().declared,
         "console": ConsoleMetrics().declared,
     }
-    expected = document(services)
-    if "--write" in arguments:
-        DOCUMENT.write_text(expected)
-    present = DOCUMENT.read_text() if DOCUMENT.exists() else ""
-    findings = [*difflib.unified_diff(present.splitlines(), expected.splitlines(), str(DOCUMENT), "code", lineterm="")]
+    findings = differences(DOCUMENT, document(services), arguments)
     findings += [problem for metrics in services.values() for metric in metrics for problem in problems(metric)]
     print("\n".join(findings) or "docs/metrics.md lists the metrics of all services")
     return 1 if findings else 0

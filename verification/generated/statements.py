@@ -8,7 +8,6 @@ sessions, BEGIN and COMMIT, and the migrations are not listed.
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import re
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from scheduler_svc.database.batch import Insert
 from scheduler_svc.schema.tables import metadata
+from verification.generated.document import differences
 
 ROOT = Path(__file__).parents[2]
 SCHEDULER = ROOT / "scheduler_svc"
@@ -53,11 +53,7 @@ class Statement:
 def main(arguments: list[str]) -> int:
     """Returns the exit status: 0 if the document is right (now), else 1 with what is wrong on the standard output."""
     statements = {module: list(read(module)) for module in modules().values()}
-    expected = document(statements)
-    if "--write" in arguments:
-        DOCUMENT.write_text(expected)
-    present = DOCUMENT.read_text() if DOCUMENT.exists() else ""
-    findings = [*difflib.unified_diff(present.splitlines(), expected.splitlines(), str(DOCUMENT), "code", lineterm="")]
+    findings = differences(DOCUMENT, document(statements), arguments)
     findings += [
         f"{module.name}: {statement.name} does not say what it is for"
         for module, group in statements.items()
