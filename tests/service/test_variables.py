@@ -12,8 +12,6 @@ import pytest
 from console_svc.config import ConsoleSettings
 from contentgen.variables import NAMES, PREFIX, notices
 from scheduler_svc.config import Settings
-from scheduler_svc.domain.lease import LeaseTerms
-from scheduler_svc.domain.task import SubmitBounds
 from tests.harness.settings import NAMES as OF_SERVICES
 from worker_svc.config import WorkerSettings
 
@@ -68,11 +66,6 @@ def reads(source: str) -> Iterator[tuple[str, str]]:
 def test_the_scheduler_reads_its_settings() -> None:
     deciding = {"database_url_file", "insecure", "require_database_url"}  # what other settings may be
     assert unread(Settings, "scheduler_svc", "settings", "_settings") == deciding
-
-
-def test_the_scheduler_reads_what_it_takes_of_its_settings() -> None:
-    assert unread(SubmitBounds, "scheduler_svc", "bounds", "_bounds") == set()
-    assert unread(LeaseTerms, "scheduler_svc", "terms", "_terms") == set()
 
 
 def test_the_worker_reads_its_settings() -> None:
