@@ -361,7 +361,7 @@ class Replica:
         self._deliveries = DeliveryLoop(self._pools.webhooks, self._webhook_interest, self._sender, self._metrics)
         self._database_watch = DatabaseWatch(self._pools.diagnosis, self._clock, self.health)
         self._system_status = SystemStatus(
-            self._pools.diagnosis, self._state, self._settings.heartbeat_interval, self._database_watch.seen_for
+            self._pools.diagnosis, self._state, self._settings, self._database_watch.seen_for
         )
 
     def _build_periodics(self, engine: sa.Engine) -> list[Periodic]:
@@ -398,7 +398,7 @@ class Replica:
         self._store_watch = StoreWatch(self.health, on_back=self._router.reread_all, on_away=self._wake_reaper)
         reap = timed_loops.reaper(pools.loops, settings, self._store_watch.note)
         self._reaper = Periodic("reap", reap, needed)
-        stalls = StallCheck(self._lanes, self.health, settings.heartbeat_interval, self._system_status.lock_holders)
+        stalls = StallCheck(self._lanes, self.health, settings, self._system_status.lock_holders)
         retention = Retention(pools.operators, settings)
         return [
             self._reaper,
@@ -429,10 +429,9 @@ class Replica:
         if not self._metrics:
             return []
         self._sampling = Sampling(self._metrics.loop_lag, partial(self._sample, self._metrics))
-        accounts = self._settings.metrics_accounts
         return [
             Periodic("metrics", self._sampling.run_once),
-            Periodic("figures", partial(sample_figures, self._pools.loops, self._metrics, accounts)),
+            Periodic("figures", partial(sample_figures, self._pools.loops, self._metrics, self._settings)),
         ]
 
     async def _sample(self, metrics: Metrics) -> None:
