@@ -107,6 +107,7 @@ verify: $(STAMP) ## check that generated files match their sources, and that no 
 	@$(PY) -m verification.generated.statements
 	@$(PY) -m verification.generated.metrics
 	@$(PY) -m verification.generated.pages
+	@$(PY) -m verification.generated.settings
 	@$(PY) -m verification.generated.texts
 	@$(PY) -m verification.generated.words
 	@$(PY) -m verification.generated.schema

@@ -165,6 +165,11 @@ class WorkerSettings(ServiceSettings):
             raise ValueError("must be ASCII characters, without spaces and line breaks")
         return token
 
+    @property
+    def result_output(self) -> int:
+        """Bytes of stdout that hold any allowed result: JSON needs up to three bytes for one, as in escaped emoji."""
+        return 3 * self.creator_max_result + 1024 * 1024
+
     def cli_user(self) -> CreatorUser | None:
         return None if self.creator_user is None else CreatorUser.named(self.creator_user)
 

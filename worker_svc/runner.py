@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,7 @@ from types import MappingProxyType
 from typing import BinaryIO
 from urllib.parse import quote
 
-from worker_svc.config import variables_for_cli
-from worker_svc.creator_user import CreatorUser
+from worker_svc.config import WorkerSettings, variables_for_cli
 from worker_svc.creators.base import (
     MAX_SMALL_OUTPUT,
     CompletedCall,
@@ -174,23 +173,20 @@ class Runner:
         program: CreatorProgram,
         creator: Creator,
         scratch: Path,
-        allowed_options: Collection[str] | None = None,
+        settings: WorkerSettings,
         *,
-        user: CreatorUser | None = None,
         on_exit: Callable[[Exit, float], None] = lambda *_: None,
     ) -> None:
-        """`allowed_options` are the creator options that reach the CLI; None means those that the profile knows.
-
-        `user` is whom the guard runs CLIs as, and gets the folders of runs; None: the worker's own. `on_exit` is called
-        when a CLI has ended, unless its run was stopped, with the seconds that it ran.
-        """
+        """`on_exit` is called when a CLI has ended, unless its run was stopped, with the seconds that it ran."""
         self.guard = guard
         self.program = program
         self.scratch = scratch
         self.on_exit = on_exit
         self._creator = creator
-        self._user = user
-        self._allowed_options = creator.options if allowed_options is None else allowed_options
+        self._user = settings.cli_user()
+        """Whom the guard runs CLIs as, and who gets the folders of runs; None: the worker's own."""
+        allowed = settings.creator_options_allowed
+        self._allowed_options = creator.options if allowed is None else allowed
 
     @asynccontextmanager
     async def open(

@@ -146,11 +146,15 @@ def from_environment_only(kind: type[ServiceSettings]) -> str:
 
 
 def _help(kind: type[ServiceSettings], name: str) -> str:
+    meaning, default = described(kind, name)
+    return f"{meaning} Default: {default} [{variable_of(kind, name)}]".replace("%", "%%")
+
+
+def described(kind: type[ServiceSettings], name: str) -> tuple[str, str]:
+    """Returns what a setting means and its default, as its docstring says; one without is shown as it is."""
     field = kind.model_fields[name]
-    text = " ".join((field.description or "").split())
-    if "Default:" not in text:
-        text += f" Default: {shown(field.default)}."
-    return f"{text} [{variable_of(kind, name)}]".replace("%", "%%")
+    meaning, _, default = " ".join((field.description or "").split()).partition(" Default: ")
+    return meaning, default or f"{shown(field.default)}."
 
 
 def shown(value: object) -> str:

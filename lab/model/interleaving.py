@@ -18,7 +18,7 @@ from lab.model.database import transaction
 from lab.model.explore import Edge, Event
 from lab.model.interning import Parts
 from lab.model.scheduler import DEFECTS, defect_text
-from lab.model.tables import ACCOUNT, TERMS, TTL, SessionRecord, Tables, submitted
+from lab.model.tables import ACCOUNT, SETTINGS, TTL, SessionRecord, Tables, submitted
 from lab.model.transactions import Row, UnderWay, Work, advanced, commit
 from scheduler_svc.accounts.work import update_account
 from scheduler_svc.dispatch.admission import settle
@@ -193,14 +193,14 @@ class Interleaving:
 def _work(call: Call) -> Work:
     ref = call.lease
     completed = LeaseUpdate(ref.lease_id, ref.attempt, ref, AttemptCompleted(TaskResult("a body")))
-    reports = ReportWork(TERMS)
+    reports = ReportWork(SETTINGS)
     works: dict[str, Work] = {
         "admission": lambda tx: settle(tx, ACCOUNT),
         "claim": lambda tx: claim(tx, [SessionCapacity(WORKER, SESSION, 1, 1)], 1, TTL),
         "report": lambda tx: reports.run_group(tx, [ReportItem((completed,))]),
         "release": lambda tx: reports.run_group(tx, [UnsentLeases((ref,))]),
         "cancel": lambda tx: cancel_task(tx, ref.task_key, force=True),
-        "reaper": lambda tx: reap(tx, TERMS),
+        "reaper": lambda tx: reap(tx, SETTINGS),
         "due": promote_due,
         "limit": lambda tx: update_account(tx, ACCOUNT, AccountChange(max_concurrent_tasks=call.limit)),
     }

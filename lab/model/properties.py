@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lab.model.process import Process, named
-from lab.model.tables import TERMS, Tables, TaskRecord
+from lab.model.tables import SETTINGS, Tables, TaskRecord
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import OPEN
 
@@ -74,7 +74,7 @@ def _wrong_task(scenario: Scenario, task: TaskRecord) -> str | None:
         return REFUSED
     if task.retry_count > task.max_retries or task.failures > task.max_retries + 1:
         return RETRIES
-    if task.deferrals >= TERMS.max_deferrals:
+    if task.deferrals >= SETTINGS.max_deferrals:
         return DEFERRALS
     return LOST_RUN if scenario.loses_nothing and task.losses else None
 

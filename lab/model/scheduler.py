@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from lab.model.database import session_key, transaction
 from lab.model.interning import RolledBack
 from lab.model.process import Hello, Report, State, Word, ref_of
-from lab.model.tables import ACCOUNT, TERMS, TTL, Tables
+from lab.model.tables import ACCOUNT, SETTINGS, TTL, Tables
 from scheduler_svc.accounts.work import update_account
 from scheduler_svc.dispatch.admission import settle
 from scheduler_svc.dispatch.rows import Claimed
@@ -63,14 +63,14 @@ class Application:
     """The calls, each on tables that it changes. What the code itself finds to be wrong is noted on them."""
 
     def __init__(self) -> None:
-        self._reports = ReportWork(TERMS)
+        self._reports = ReportWork(SETTINGS)
 
     def hello(self, tables: Tables, worker_id: str, hello: Hello) -> tuple[int, tuple[str, ...]] | None:
         """Returns the session's key, and the leases to drop; None where the hello is refused."""
         held_leases = tuple(HeldLease(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in hello.held)
         identity = (worker_id, worker_id, hello.session_number)
         row = HelloRow(*identity, "", "", 1, {}, "", "", held=held_leases, lost=hello.lost)
-        answer = _call(tables, lambda: open_session(transaction(tables), row, TERMS, "replica"))
+        answer = _call(tables, lambda: open_session(transaction(tables), row, SETTINGS, "replica"))
         return None if answer is None else (session_key(worker_id, hello.session_number), answer.drop)
 
     def state(self, tables: Tables, worker_id: str, key: int, state: State) -> tuple[str, ...] | None:
@@ -104,7 +104,7 @@ class Application:
         _call(tables, lambda: self._reports.run_group(transaction(tables), [UnsentLeases(refs)]))
 
     def reap(self, tables: Tables, timed_out: int | None = None) -> None:
-        _call(tables, lambda: reap(transaction(tables, timed_out), TERMS, tables.watch, _standing))
+        _call(tables, lambda: reap(transaction(tables, timed_out), SETTINGS, tables.watch, _standing))
 
     def promote(self, tables: Tables) -> None:
         _call(tables, lambda: promote_due(transaction(tables)))

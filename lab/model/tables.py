@@ -10,15 +10,16 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from scheduler_svc.config import Settings
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import LeaseEnd, LeaseTerms
+from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 
 ACCOUNT = 1
 PRIORITY = 5
 TTL = 3.0
-TERMS = LeaseTerms(TTL, heartbeat_interval=1.0, max_worker_losses=2, max_deferrals=2)
+SETTINGS = Settings.model_construct(lease_ttl=TTL, max_worker_losses=2, max_deferrals=2)
 """Times are in units of the heartbeat interval."""
 
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -40,6 +40,10 @@ from scheduler_svc.config.values import (
 HOUR = 3_600.0
 DAY = 86_400.0
 MAX_HEARTBEAT_INTERVAL = 10.0
+T = TypeVar("T")
+_SHARED = "shared"
+Shared = Annotated[T, _SHARED]
+"""A setting that all schedulers of a database must agree on: `contentgen doctor` names those that differ."""
 
 
 class Settings(ServiceSettings):
@@ -67,7 +71,7 @@ class Settings(ServiceSettings):
     or s3://bucket/prefix?endpoint=https://host:9000 for any service that speaks S3, with credentials from the
     environment, as AWS_ACCESS_KEY_ID. Default: `assets` in the data folder."""
 
-    max_asset_bytes: Annotated[int, size(0, 2**62)] = 10 * 1024**3
+    max_asset_bytes: Shared[Annotated[int, size(0, 2**62)]] = 10 * 1024**3
     """How much the files of an account may take in all, unless its `max_asset_bytes` says otherwise: bytes, or a whole
     number with KiB, MiB, GiB or TiB; 0: any amount. What is beyond it is left out of results. Default: 10GiB"""
 
@@ -103,7 +107,7 @@ class Settings(ServiceSettings):
     insecure: bool = False
     """Allow an address wider than loopback without TLS, or without tokens and client certificates. Default: off."""
 
-    lease_ttl: Annotated[float, duration(5, DAY)] = 120.0
+    lease_ttl: Shared[Annotated[float, duration(5, DAY)]] = 120.0
     """How long a lease lasts without renewal, and so how long a silent worker's task waits; at least 5 s. Workers stop
     their CLIs in an outage that lasts 30 s less than this. Default: 2m"""
 
@@ -116,40 +120,40 @@ class Settings(ServiceSettings):
     """How long a statement of a client's call may take; after that the call is UNAVAILABLE. Statements that serve many
     callers at once have other bounds. Default: 10s"""
 
-    max_queue_size: Annotated[int, whole_number(1, 1_000_000_000)] = 1_000_000
+    max_queue_size: Shared[Annotated[int, whole_number(1, 1_000_000_000)]] = 1_000_000
     """Pending tasks beyond which submits are refused. Tasks scheduled for the day after tomorrow (UTC) or later don't
     count. Default: 1000000"""
 
-    max_worker_losses: Annotated[int, whole_number(1, 1_000)] = 5
+    max_worker_losses: Shared[Annotated[int, whole_number(1, 1_000)]] = 5
     """Lost leases in a row after which a task stays failed. Default: 5"""
 
-    max_deferrals: Annotated[int, whole_number(1, 10_000)] = 100
+    max_deferrals: Shared[Annotated[int, whole_number(1, 10_000)]] = 100
     """Deferrals of a task in a row of which the last counts as a failure and uses a retry; 1: each one. Default: 100"""
 
-    max_publish_attempts: Annotated[int, whole_number(1, 1_000)] = 3
+    max_publish_attempts: Shared[Annotated[int, whole_number(1, 1_000)]] = 3
     """Failed attempts to publish after which an entry of the publish pool stays failed. Default: 3"""
 
-    publish_backoff: Annotated[float, duration(0.1, HOUR)] = 60.0
+    publish_backoff: Shared[Annotated[float, duration(0.1, HOUR)]] = 60.0
     """How long an entry of the publish pool waits after its first failed attempt; doubled after each further one, up
     to 1 h. Default: 1m"""
 
-    priority_aging: Annotated[float, duration(1, 7 * DAY, or_none=True)] = 0.0
+    priority_aging: Shared[Annotated[float, duration(1, 7 * DAY, or_none=True)]] = 0.0
     """How long a task must be ready for each priority that it competes above its own (up to 10), such as 15m. Must be
     the same for all schedulers. Default: 0, off: tasks of lower priority wait while there are any of higher ones."""
 
-    retention: Annotated[float, duration(1, 3_650 * DAY)] | None = None
+    retention: Shared[Annotated[float, duration(1, 3_650 * DAY)] | None] = None
     """How long ended tasks are kept, such as 30d; contents and the publish pool stay. Default: unset, until
     CleanupTasks."""
 
-    content_retention: Annotated[float, duration(1, 3_650 * DAY)] | None = None
+    content_retention: Shared[Annotated[float, duration(1, 3_650 * DAY)] | None] = None
     """How long contents and their pool entries are kept, such as 365d, in any state of review. A claimed entry stays
     meanwhile; a scheduled one is kept for as long after its time. Import marks of an old database are kept for as long
     after its last import. Default: unset, forever."""
 
-    audit_retention: Annotated[float, duration(1, 3_650 * DAY)] = 400 * DAY
+    audit_retention: Shared[Annotated[float, duration(1, 3_650 * DAY)]] = 400 * DAY
     """How long audit events are kept, such as 400d. Default: 400d"""
 
-    webhook_allow: Networks = ()
+    webhook_allow: Shared[Networks] = ()
     """Networks beyond public ones that webhooks may have addresses in, by comma, such as 10.1.0.0/16,127.0.0.1; http is
     allowed to these only. Default: unset, public addresses by https; loopback and private networks are refused."""
 
@@ -180,7 +184,8 @@ class Settings(ServiceSettings):
     @property
     def shared(self) -> dict[str, str]:
         """What all schedulers of a database must agree on, by variable, as text."""
-        return {variable_of(Settings, name): _text(getattr(self, name)) for name in _SHARED}
+        names = (name for name, field in Settings.model_fields.items() if _SHARED in field.metadata)
+        return {variable_of(Settings, name): _text(getattr(self, name)) for name in names}
 
     @property
     def tls(self) -> bool:
@@ -219,22 +224,6 @@ class Settings(ServiceSettings):
                 " an embedded PostgreSQL in the data folder would be used"
             )
         return problems
-
-
-_SHARED = (
-    "lease_ttl",
-    "max_queue_size",
-    "max_asset_bytes",
-    "max_worker_losses",
-    "max_deferrals",
-    "max_publish_attempts",
-    "publish_backoff",
-    "priority_aging",
-    "retention",
-    "content_retention",
-    "audit_retention",
-    "webhook_allow",
-)
 
 
 def _text(value: object) -> str:

@@ -10,6 +10,7 @@ from grpc import aio
 
 from contentgen.v1 import asset_pb2 as asset_pb
 from contentgen.v1 import content_service_pb2 as pb
+from scheduler_svc.config import Settings
 from scheduler_svc.contents import work
 from scheduler_svc.domain.account import ANONYMOUS
 from scheduler_svc.domain.content import (
@@ -24,7 +25,6 @@ from scheduler_svc.domain.content import (
     ReviewDecision,
     ReviewStatus,
 )
-from scheduler_svc.domain.publishing import PublishPolicy
 from scheduler_svc.publishing import work as publishing
 from scheduler_svc.publishing.service import MAX_REMARK, PublishPoolCalls, lease_of
 from scheduler_svc.runtime.access import caller, caller_trace
@@ -52,9 +52,9 @@ MAX_WORDS = 10
 
 class ContentService(PublishPoolCalls):
     def __init__(
-        self, reads: Calls, writes: Calls, policy: PublishPolicy, submits: SubmitCommitter, tracer: Tracer
+        self, reads: Calls, writes: Calls, settings: Settings, submits: SubmitCommitter, tracer: Tracer
     ) -> None:
-        super().__init__(reads, writes, policy)
+        super().__init__(reads, writes, settings)
         self._submits = submits
         self._tracer = tracer
 

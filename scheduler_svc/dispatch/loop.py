@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from scheduler_svc.config import Settings
 from scheduler_svc.dispatch.admission import scan, settle
 from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.streams import ReconnectOrder, Streams
@@ -66,7 +67,7 @@ class Dispatcher(TaskService):
         self,
         database: Database,
         streams: Streams,
-        lease_ttl: float,
+        settings: Settings,
         on_undelivered: Callable[[Sequence[LeaseRef]], None],
         admission: Admission,
         *,
@@ -82,7 +83,7 @@ class Dispatcher(TaskService):
         super().__init__("dispatcher", supervision)
         self._database = database
         self._streams = streams
-        self._ttl = lease_ttl
+        self._settings = settings
         self._on_undelivered = on_undelivered
         self._admission = admission
         self._tracer = tracer
@@ -208,7 +209,7 @@ class Dispatcher(TaskService):
 
     def _claim_in(self, tx: Tx, capacities: Sequence[SessionCapacity]) -> Claimed:
         begun = time.monotonic()
-        claimed = claim(tx, capacities, MAX_CLAIM, self._ttl)
+        claimed = claim(tx, capacities, MAX_CLAIM, self._settings.lease_ttl)
         if self._metrics and self._lane_metrics and claimed.grants:
             self._metrics.leased(claimed.grants)
             self._lane_metrics.group(len(claimed.grants), time.monotonic() - begun)

@@ -9,29 +9,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from types import UnionType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import AttemptProgress, Brief, RunOutput, TaskError
-
-if TYPE_CHECKING:
-    from scheduler_svc.config import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseTerms:
-    """What leases are granted on, by the names of the settings: seconds, and counts in a row."""
-
-    lease_ttl: float
-    heartbeat_interval: float
-    max_worker_losses: int
-    max_deferrals: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> LeaseTerms:
-        return cls(settings.lease_ttl, settings.heartbeat_interval, settings.max_worker_losses, settings.max_deferrals)
 
 
 class LeaseEnd(IntEnum):

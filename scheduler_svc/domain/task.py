@@ -13,15 +13,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.ids import format_lease_id, format_task_id
 from scheduler_svc.domain.lifecycle import DEFAULT_BACKOFF, RetryBackoff, Status
-
-if TYPE_CHECKING:
-    from scheduler_svc.config import Settings
-
 
 # What a client asks to have written: the one list of fields by which a brief is checked, stored and sent. A new text
 # is added here, in the protos, and in `contentgen/submit_fields.py`.
@@ -61,7 +57,7 @@ TEXTS = tuple(MAX_LENGTHS)
 MAX_PROMPT_BYTES = 64 * 1024
 
 
-# The bounds of a task's numbers, for submits and imports; those that the operator sets; what counts in the queue.
+# The bounds of a task's numbers, for submits and imports; what counts in the queue.
 
 
 MIN_PRIORITY = 1
@@ -69,17 +65,6 @@ MAX_PRIORITY = 10
 MAX_RETRIES = 100
 MAX_MULTIPLIER = 100
 """How many times longer each wait before a retry may be than the one before."""
-
-
-@dataclass(frozen=True, slots=True)
-class SubmitBounds:
-    """What submits are held to by the settings, which have the same names."""
-
-    max_queue_size: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> SubmitBounds:
-        return cls(max_queue_size=settings.max_queue_size)
 
 
 _FIRST_DAY = datetime(1970, 1, 1, tzinfo=UTC)

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from contentgen.v1 import asset_pb2, task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
+from scheduler_svc.config import Settings
 from scheduler_svc.dispatch import streams
 from scheduler_svc.domain import content
 from scheduler_svc.domain.content import MAX_RESULT_BYTES, TITLE_LENGTH, LeftOut, NamedAsset, TaskResult
@@ -27,7 +28,6 @@ from scheduler_svc.domain.lease import (
     AttemptStarted,
     Change,
     Grant,
-    LeaseTerms,
     LeaseUpdate,
     Release,
 )
@@ -268,11 +268,11 @@ def _text(text: str, limit: int) -> str:
     return text.replace("\0", "")[:limit]
 
 
-def welcome(opened: OpenedSession, terms: LeaseTerms, scheduler_id: str) -> pb.LeaseResponse:
+def welcome(opened: OpenedSession, settings: Settings, scheduler_id: str) -> pb.LeaseResponse:
     return pb.LeaseResponse(
         welcome=pb.Welcome(
-            lease_ttl=duration(timedelta(seconds=terms.lease_ttl)),
-            heartbeat_interval=duration(timedelta(seconds=terms.heartbeat_interval)),
+            lease_ttl=duration(timedelta(seconds=settings.lease_ttl)),
+            heartbeat_interval=duration(timedelta(seconds=settings.heartbeat_interval)),
             keep_leases=opened.keep,
             drop_leases=opened.drop,
             desired_state=_desired_state(opened.desired_state),

@@ -6,6 +6,7 @@ from operator import attrgetter
 
 from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
+from scheduler_svc.config import Settings
 from scheduler_svc.dispatch import work as dispatch
 from scheduler_svc.domain.worker import PoolWorker
 from scheduler_svc.leases import sessions
@@ -19,17 +20,17 @@ MAX_WORKERS = 20_000
 
 
 class WorkerPoolService(WorkerPoolServiceServicer):
-    def __init__(self, calls: Calls, dispatch_calls: Calls, lease_ttl: float) -> None:
-        """`dispatch_calls` run changes of what may be dispatched; `lease_ttl` is in seconds."""
+    def __init__(self, calls: Calls, dispatch_calls: Calls, settings: Settings) -> None:
+        """`dispatch_calls` run changes of what may be dispatched."""
         self._calls = calls
         self._dispatch_calls = dispatch_calls
-        self._lease_ttl = lease_ttl
+        self._settings = settings
 
     async def GetWorkerPool(self, request: pb.GetWorkerPoolRequest, context: object) -> pb.GetWorkerPoolResponse:
         with Violations() as violations:
             page = PageRequest.of_names(request, violations, "GetWorkerPool", default_size=MAX_WORKERS)
         pool = await self._calls.run(
-            sessions.worker_pool, caller().scope, self._lease_ttl, page.position or "", page.limit
+            sessions.worker_pool, caller().scope, self._settings.lease_ttl, page.position or "", page.limit
         )
         workers, token = page.cut(pool.workers, _worker_message, attrgetter("worker_id"))
         return pb.GetWorkerPoolResponse(
@@ -49,13 +50,17 @@ class WorkerPoolService(WorkerPoolServiceServicer):
     async def _drain(self, worker_id: str, *, drain: bool) -> pb.Worker:
         with Violations() as violations:
             violations.text("worker_id", worker_id, MAX_NAME, required=True)
-        return _worker_message(await self._calls.run(sessions.set_drain, worker_id, self._lease_ttl, drain=drain))
+        return _worker_message(
+            await self._calls.run(sessions.set_drain, worker_id, self._settings.lease_ttl, drain=drain)
+        )
 
     async def ResizeWorker(self, request: pb.ResizeWorkerRequest, context: object) -> pb.ResizeWorkerResponse:
         with Violations() as violations:
             violations.text("worker_id", request.worker_id, MAX_NAME, required=True)
             violations.number("slots", request.slots, 1, MAX_ITEMS)
-        worker = await self._calls.run(sessions.resize_worker, request.worker_id, request.slots, self._lease_ttl)
+        worker = await self._calls.run(
+            sessions.resize_worker, request.worker_id, request.slots, self._settings.lease_ttl
+        )
         return pb.ResizeWorkerResponse(worker=_worker_message(worker))
 
     async def PauseDispatch(self, request: pb.PauseDispatchRequest, context: object) -> pb.PauseDispatchResponse:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from scheduler_svc.domain import lease
 from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.clock import ClockWatch, is_ahead
-from scheduler_svc.domain.lease import LeaseEnd, LeaseTerms, ReaperRow
+from scheduler_svc.domain.lease import LeaseEnd, ReaperRow
 from scheduler_svc.domain.lifecycle import TASK_TIMEOUT, Move
 from scheduler_svc.domain.resolution import Cause, loss_cause
 from scheduler_svc.domain.task import TaskError
@@ -24,6 +24,7 @@ from scheduler_svc.leases.rows import LiveLease
 from scheduler_svc.runtime.loops import DueRound
 
 if TYPE_CHECKING:
+    from scheduler_svc.config import Settings
     from scheduler_svc.transactions import Tx
 
 
@@ -46,7 +47,7 @@ class Reaped:
 
 def reap(
     tx: Tx,
-    terms: LeaseTerms,
+    settings: Settings,
     watch: ClockWatch | None = None,
     clock: Callable[[], float] = time.monotonic,
     *,
@@ -58,14 +59,14 @@ def reap(
     """
     before = clock()
     present, now = tx.reaper.lock()
-    runs_ahead = watch is not None and is_ahead(watch.gained(now, before, clock()), terms.lease_ttl)
-    if _stamped(tx, terms, present, now, runs_ahead=runs_ahead):
+    runs_ahead = watch is not None and is_ahead(watch.gained(now, before, clock()), settings.lease_ttl)
+    if _stamped(tx, settings, present, now, runs_ahead=runs_ahead):
         return Reaped(0, 0, guarded=True, runs_ahead=runs_ahead)
     expired = _find(tx, lambda excluded: tx.leases.lock_expired(MAX_BATCH, excluded), skip_locked=skip_locked)
     ended = [EndedLease(lease, loss_cause("its lease expired")) for lease in expired if not lease.revoked]
     delete_revoked(tx, [lease for lease in expired if lease.revoked])
-    late = _find_late(tx, terms, ALL, skip_locked=skip_locked)
-    _end(tx, terms, ended, late)
+    late = _find_late(tx, settings, ALL, skip_locked=skip_locked)
+    _end(tx, settings, ended, late)
     return Reaped(len(expired), len(late), guarded=False)
 
 
@@ -77,18 +78,18 @@ class TimedOut:
     full: bool
 
 
-def time_out(tx: Tx, terms: LeaseTerms, scope: Scope, *, skip_locked: bool = False) -> TimedOut:
+def time_out(tx: Tx, settings: Settings, scope: Scope, *, skip_locked: bool = False) -> TimedOut:
     """Times out attempts that ran too long. A tick that leaves expired leases to the loop (rule 11)."""
-    if _stamped(tx, terms, *tx.reaper.lock()):
+    if _stamped(tx, settings, *tx.reaper.lock()):
         return TimedOut(0, full=False)
-    late = _find_late(tx, terms, scope, skip_locked=skip_locked)
-    _end(tx, terms, [], late)
+    late = _find_late(tx, settings, scope, skip_locked=skip_locked)
+    _end(tx, settings, [], late)
     return TimedOut(sum(lease.accept_time is not None for lease in late), full=len(late) >= MAX_BATCH)
 
 
-def _find_late(tx: Tx, terms: LeaseTerms, scope: Scope, *, skip_locked: bool) -> list[LiveLease]:
+def _find_late(tx: Tx, settings: Settings, scope: Scope, *, skip_locked: bool) -> list[LiveLease]:
     def find(excluded: Collection[int]) -> list[LiveLease]:
-        return tx.leases.lock_timed_out(terms.lease_ttl, MAX_BATCH, scope, excluded)
+        return tx.leases.lock_timed_out(settings.lease_ttl, MAX_BATCH, scope, excluded)
 
     return _find(tx, find, skip_locked=skip_locked)
 
@@ -109,16 +110,16 @@ def _find(tx: Tx, find: Callable[[Collection[int]], list[LiveLease]], *, skip_lo
     return [lease for lease in leases if lease.ref.task_key in tasks]
 
 
-def _stamped(tx: Tx, terms: LeaseTerms, present: ReaperRow, now: float, *, runs_ahead: bool = False) -> bool:
+def _stamped(tx: Tx, settings: Settings, present: ReaperRow, now: float, *, runs_ahead: bool = False) -> bool:
     """Stamps the shared row; returns whether nothing may expire or time out yet."""
-    row = lease.tick(present, now, terms.heartbeat_interval, terms.lease_ttl, runs_ahead=runs_ahead)
+    row = lease.tick(present, now, settings.heartbeat_interval, settings.lease_ttl, runs_ahead=runs_ahead)
     tx.reaper.stamp(row)
     return now < row.expire_not_before
 
 
-def _end(tx: Tx, terms: LeaseTerms, lost: Sequence[EndedLease], late: Sequence[LiveLease]) -> None:
+def _end(tx: Tx, settings: Settings, lost: Sequence[EndedLease], late: Sequence[LiveLease]) -> None:
     ledger = Ledger(tx)
-    end_attempts(tx, ledger, [*lost, *map(_timed_out, late)], terms.max_worker_losses)
+    end_attempts(tx, ledger, [*lost, *map(_timed_out, late)], settings.max_worker_losses)
     ledger.write()
     tx.signals.cancelled += [(lease.worker_id, lease.ref.lease_id, TASK_TIMEOUT) for lease in late]
 

@@ -24,7 +24,6 @@ from scheduler_svc.domain.lease import (
     AttemptReleased,
     FoldedUpdates,
     LeaseEnd,
-    LeaseTerms,
     LeaseUpdate,
     Outcome,
     Verdict,
@@ -62,6 +61,7 @@ from scheduler_svc.leases.rows import (
 from scheduler_svc.webhooks.work import store_new_contents
 
 if TYPE_CHECKING:
+    from scheduler_svc.config import Settings
     from scheduler_svc.runtime.group_committer import GroupCommitter
     from scheduler_svc.transactions import Tx
 
@@ -132,8 +132,8 @@ def report_keys(item: Item) -> Iterable[Hashable]:
 
 
 class ReportWork:
-    def __init__(self, terms: LeaseTerms) -> None:
-        self._terms = terms
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
     def run_group(self, tx: Tx, group: Sequence[Item]) -> list[Answer]:
         """Stores a group of messages; returns an answer for each, in order."""
@@ -182,7 +182,7 @@ class ReportWork:
         for skip_locked in (False, True):
             leases = _named(item for item in live if item.accepts_skipped is skip_locked)
             if to_renew := sorted(lease for lease in leases if LeaseRef(*lease[:3]) not in ended):
-                renewed, skipped = tx.leases.renew(to_renew, self._terms.lease_ttl, skip_locked=skip_locked)
+                renewed, skipped = tx.leases.renew(to_renew, self._settings.lease_ttl, skip_locked=skip_locked)
                 result.renewed.update(renewed)
                 result.skipped.update(skipped)
         return result
@@ -199,7 +199,7 @@ class ReportWork:
         folds = fold_updates(_permitted(reports, foreign))
         ledger = Ledger(tx)
         verdicts = _judge(tx, ledger, folds, live, tasks)
-        write = _Write(tx, ledger, self._terms)
+        write = _Write(tx, ledger, self._settings)
         for ref in undelivered:
             if (lease := live.get(ref.task_key)) and lease.ref == ref and not lease.revoked and ref not in folds:
                 write.return_undelivered(lease)
@@ -324,10 +324,10 @@ def _own_late(tx: Tx, ledger: Ledger, late: Mapping[int, LeaseRef]) -> set[int]:
 class _Write:
     """Collects what verdicts do, and writes it in one statement a kind."""
 
-    def __init__(self, tx: Tx, ledger: Ledger, terms: LeaseTerms) -> None:
+    def __init__(self, tx: Tx, ledger: Ledger, settings: Settings) -> None:
         self._tx = tx
         self._ledger = ledger
-        self._terms = terms
+        self._settings = settings
         self._changes: list[LeaseChange] = []
         self._completed: dict[LeaseRef, TaskResult] = {}
         self._completed_late: dict[LeaseRef, TaskResult] = {}
@@ -354,7 +354,7 @@ class _Write:
                 case AttemptFailed() | AttemptReleased() | AttemptDeferred() as ending:
                     started = folded.processing or (isinstance(ending, AttemptReleased) and ending.started)
                     began = started or lease.status is Status.PROCESSING
-                    cause = reported_cause(ending, began, self._terms.max_deferrals)
+                    cause = reported_cause(ending, began, self._settings.max_deferrals)
                     self._ended.append(EndedLease(lease, cause, starts=started))
 
     def _change(self, folded: FoldedUpdates, lease: LiveLease) -> None:
@@ -389,7 +389,7 @@ class _Write:
             self._logs.append(AttemptLogRow(folded.ref.task_key, folded.ref.attempt, worker_id, *folded.output))
 
     def finish(self) -> None:
-        end_attempts(self._tx, self._ledger, self._ended, self._terms.max_worker_losses)
+        end_attempts(self._tx, self._ledger, self._ended, self._settings.max_worker_losses)
         if self._changes and self._tx.leases.change(self._changes) != len(self._changes):
             raise Inconsistent("a lease that was locked did not change")
         delete_revoked(self._tx, self._released)

@@ -23,6 +23,7 @@ from grpc import aio
 
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceServicer
+from scheduler_svc.config import Settings
 from scheduler_svc.dispatch.streams import (
     AcknowledgeHeartbeat,
     AcknowledgeReport,
@@ -36,7 +37,6 @@ from scheduler_svc.dispatch.streams import (
     WorkerStream,
 )
 from scheduler_svc.domain.errors import InvalidArgument
-from scheduler_svc.domain.lease import LeaseTerms
 from scheduler_svc.domain.worker import Heartbeat
 from scheduler_svc.leases import messages
 from scheduler_svc.leases.attempts import ReportSource
@@ -161,7 +161,7 @@ class WorkerService(WorkerServiceServicer):
         streams: Streams,
         uploads: AssetUploads,
         *,
-        terms: LeaseTerms,
+        settings: Settings,
         scheduler_id: str,
         capacity_changed: Callable[[], None],
     ) -> None:
@@ -170,7 +170,7 @@ class WorkerService(WorkerServiceServicer):
         self._lane = lane
         self._streams = streams
         self._uploads = uploads
-        self._terms = terms
+        self._settings = settings
         self._scheduler_id = scheduler_id
         self._capacity_changed = capacity_changed
         self.idle_heartbeats = IdleHeartbeats()
@@ -201,7 +201,7 @@ class WorkerService(WorkerServiceServicer):
             raise InvalidArgument.of("message", text)
         hello = replace(messages.hello(first.hello), identity=caller().name)
         with self._streams.hello(hello.worker_id) as orders:
-            opened = await self._skip_locked.run(open_session, hello, self._terms, self._scheduler_id)
+            opened = await self._skip_locked.run(open_session, hello, self._settings, self._scheduler_id)
             stream = WorkerStream(
                 hello.worker_id,
                 opened.session_key,
@@ -214,7 +214,7 @@ class WorkerService(WorkerServiceServicer):
                 stream.order(order)
             self._streams.add(stream)
         try:
-            welcome = messages.welcome(opened, self._terms, self._scheduler_id)
+            welcome = messages.welcome(opened, self._settings, self._scheduler_id)
             await send_headers(context.write(welcome))
         except BaseException:
             self._close(stream, reports)
@@ -231,7 +231,7 @@ class WorkerService(WorkerServiceServicer):
 
     def heartbeat_committed(self, stream: WorkerStream, heartbeat: Heartbeat, received: float) -> None:
         """Updates the capacity of the stream; `received`: seconds of the loop's clock."""
-        stream.heartbeat(heartbeat, received + CAPACITY_TTL * self._terms.heartbeat_interval)
+        stream.heartbeat(heartbeat, received + CAPACITY_TTL * self._settings.heartbeat_interval)
         self._capacity_changed()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.errors import SessionReplaced, WorkerIdInUse, existing
-from scheduler_svc.domain.lease import HelloVerdict, LeaseEnd, LeaseTerms, judge_hello
+from scheduler_svc.domain.lease import HelloVerdict, LeaseEnd, judge_hello
 from scheduler_svc.domain.lifecycle import WORKER_LOST, Move, Status
 from scheduler_svc.domain.resolution import Cause, loss_cause
 from scheduler_svc.domain.task import TaskError
@@ -20,6 +20,7 @@ from scheduler_svc.leases.attempts import EndedLease, delete_revoked, end_attemp
 from scheduler_svc.leases.rows import LiveLease, NamedLease
 
 if TYPE_CHECKING:
+    from scheduler_svc.config import Settings
     from scheduler_svc.transactions import Tx
 
 
@@ -38,21 +39,21 @@ class OpenedSession:
 
 
 def open_session(
-    tx: Tx, hello: Hello, terms: LeaseTerms, scheduler_id: str, *, skip_locked: bool = False
+    tx: Tx, hello: Hello, settings: Settings, scheduler_id: str, *, skip_locked: bool = False
 ) -> OpenedSession:
     """Raises WorkerIdInUse, or SessionReplaced if this hello was delayed and a newer session is open.
 
     `skip_locked`: a locked lease stays as it is, and is kept if it is named: a later heartbeat decides. A lost one is
     to be named again.
     """
-    session_key, desired_state, was_anothers = _open(tx, hello, terms, scheduler_id)
+    session_key, desired_state, was_anothers = _open(tx, hello, settings, scheduler_id)
     leases = tx.leases.lock_of_worker(hello.worker_id, skip_locked=skip_locked)
     refs = set() if was_anothers else {held_lease.ref for held_lease in hello.held if held_lease.ref}
     died = frozenset[str]() if was_anothers else frozenset(hello.lost)
-    _end(tx, [lease for lease in leases if lease.ref not in refs], died, terms.max_worker_losses)
+    _end(tx, [lease for lease in leases if lease.ref not in refs], died, settings.max_worker_losses)
     own_refs = {lease.ref for lease in leases if lease.ref in refs and not lease.revoked}
     if own_refs:
-        tx.leases.renew([NamedLease(*ref, hello.worker_id) for ref in sorted(own_refs)], terms.lease_ttl)
+        tx.leases.renew([NamedLease(*ref, hello.worker_id) for ref in sorted(own_refs)], settings.lease_ttl)
     locked = _locked(tx, hello.worker_id, leases) if skip_locked else []
     own_refs |= {lease.ref for lease in locked if lease.ref in refs and not lease.revoked}
     revoked = sorted(lease.ref for lease in leases if lease.revoked and lease.ref in refs)
@@ -72,13 +73,13 @@ def _locked(tx: Tx, worker_id: str, free_leases: list[LiveLease]) -> list[LiveLe
     return [lease for lease in tx.leases.of_worker(worker_id) if lease.ref not in free_refs]
 
 
-def _open(tx: Tx, hello: Hello, terms: LeaseTerms, scheduler_id: str) -> tuple[int, DesiredState, bool]:
+def _open(tx: Tx, hello: Hello, settings: Settings, scheduler_id: str) -> tuple[int, DesiredState, bool]:
     """Returns the session, the worker's desired state, and whether the id was another identity's, whose leases then
     end.
     """
     while True:
         present = tx.workers.lock(hello.worker_id)
-        match judge_hello(hello.folder_id, hello.session_number, present, terms.lease_ttl, hello.identity):
+        match judge_hello(hello.folder_id, hello.session_number, present, settings.lease_ttl, hello.identity):
             case HelloVerdict.STALE:
                 raise SessionReplaced(hello.worker_id)
             case HelloVerdict.IN_USE:

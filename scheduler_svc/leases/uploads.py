@@ -13,6 +13,7 @@ from structlog.contextvars import bound_contextvars
 
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.assets.objects import Incoming, Objects, ObjectStore, StoreIdentity
+from scheduler_svc.config import Settings
 from scheduler_svc.domain.content import MAX_BYTES
 from scheduler_svc.domain.errors import AccountAssetsFull, AssetStoreUnavailable, InvalidArgument, RequestTooSlow
 from scheduler_svc.domain.ids import parse_lease_id
@@ -40,13 +41,12 @@ Context = aio.ServicerContext[pb.PutAssetRequest, pb.PutAssetResponse]
 
 class AssetUploads:
     def __init__(
-        self, calls: Calls, objects: Objects, identity: StoreIdentity, max_bytes: int, metrics: Metrics | None = None
+        self, calls: Calls, objects: Objects, identity: StoreIdentity, settings: Settings, metrics: Metrics | None
     ) -> None:
-        """`max_bytes`: of an account without a limit of its own; 0: any number."""
         self._calls = calls
         self._objects = objects
         self._identity = identity
-        self._max_bytes = max_bytes
+        self._settings = settings
         self._metrics = metrics
         self._receiving = asyncio.Semaphore(MAX_UPLOADS)
 
@@ -71,7 +71,7 @@ class AssetUploads:
         if first is None:
             raise InvalidArgument.of("", "the call must have a first message, and has none")
         upload = _upload(first)
-        quota = await self._calls.run(upload_work.begin, upload, caller().name, self._max_bytes)
+        quota = await self._calls.run(upload_work.begin, upload, caller().name, self._settings.max_asset_bytes)
         if quota is None:
             return True
         store_id = await self._identity.id_for_upload()

@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
+from scheduler_svc.config import Settings
 from scheduler_svc.domain.account import ALL, ANONYMOUS
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.publishing import EntryChange, PoolFilter, PoolPosition, PublishPolicy, publish_report
@@ -27,10 +28,10 @@ MIN_LEASE = timedelta(seconds=1)
 
 
 class PublishPoolCalls(ContentServiceServicer):
-    def __init__(self, reads: Calls, writes: Calls, policy: PublishPolicy) -> None:
+    def __init__(self, reads: Calls, writes: Calls, settings: Settings) -> None:
         self.reads = reads
         self.writes = writes
-        self._policy = policy
+        self._policy = PublishPolicy(settings.max_publish_attempts, timedelta(seconds=settings.publish_backoff))
 
     async def ListPublishPool(self, request: pb.ListPublishPoolRequest, context: object) -> pb.ListPublishPoolResponse:
         with Violations() as violations:

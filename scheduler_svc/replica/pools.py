@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
+from scheduler_svc.config import Settings
 from scheduler_svc.database.connections import ALONE_TIMEOUT, HOT_TIMEOUT, Timeouts
 from scheduler_svc.database.lineage import Lineage
 from scheduler_svc.runtime.calls import Calls
@@ -26,16 +27,13 @@ class Pools:
     """Creates and closes them. Each thread has a connection of its own, opened on first use."""
 
     def __init__(
-        self, url: str, database: Callable[[str, sa.Engine], Database], timeouts: Timeouts, lineage: Lineage
+        self, url: str, database: Callable[[str, sa.Engine], Database], settings: Settings, lineage: Lineage
     ) -> None:
-        """`database` makes a database of a pool's name and engine; `lineage` refuses a server that is not the fleet's.
-
-        `timeouts`: of a client's call.
-        """
+        """`database` makes a database of a pool's name and engine; `lineage` refuses servers of another fleet."""
         self._lineage = lineage
         self._url = url
         self._database = database
-        self._lock_timeout, statement_timeout = timeouts
+        self._lock_timeout, statement_timeout = settings.lock_wait, settings.statement_timeout
         self._engines: list[sa.Engine] = []
         self._calls: list[Calls] = []
         self.reads = self._pool("reads", READ_THREADS, statement_timeout)

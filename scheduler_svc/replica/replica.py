@@ -6,7 +6,7 @@ import asyncio
 import socket
 import uuid
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +28,6 @@ from scheduler_svc.config import Settings
 from scheduler_svc.config.tokens import read_tokens
 from scheduler_svc.contents.loop import SearchIndexer
 from scheduler_svc.contents.service import ContentService
-from scheduler_svc.database.connections import Timeouts
 from scheduler_svc.database.lineage import Lineage
 from scheduler_svc.database.notifications import PgNotifications, PgNotifier
 from scheduler_svc.dispatch.loop import Admission, Dispatcher
@@ -37,10 +36,9 @@ from scheduler_svc.dispatch.streams import Streams
 from scheduler_svc.dispatch.work import Demands
 from scheduler_svc.domain.account import CallerIdentity
 from scheduler_svc.domain.errors import DomainError, StoreUnavailable
-from scheduler_svc.domain.lease import AttemptCompleted, LeaseTerms
-from scheduler_svc.domain.publishing import PublishPolicy
+from scheduler_svc.domain.lease import AttemptCompleted
 from scheduler_svc.domain.system import LaneState, ReplicaState
-from scheduler_svc.domain.task import SubmitBounds, Task
+from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.webhook import AddressPolicy
 from scheduler_svc.leases.pool_service import WorkerPoolService
 from scheduler_svc.leases.report import Answer, Item, ReportItem, ReportWork, UnsentLeases, report_keys
@@ -123,8 +121,6 @@ class Replica:
         self.scheduler_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._start_time = datetime.now(UTC)
         self._settings = settings
-        self._bounds = SubmitBounds.of(settings)
-        self._terms = LeaseTerms.of(settings)
         self._url = database_url
         self._limits = limits or Limits()
         self._tracer = tracer
@@ -257,8 +253,7 @@ class Replica:
     def _build(self) -> None:
         """Builds the pools, then what runs on them, then the router that connects them."""
         settings = self._settings
-        timeouts = Timeouts(settings.lock_wait, settings.statement_timeout)
-        self._pools = Pools(self._url, self._database, timeouts, self._lineage)
+        self._pools = Pools(self._url, self._database, settings, self._lineage)
         self._objects = Objects(open_store(settings.asset_location), Looks())
         location = str(settings.asset_location)
         self._store_identity = StoreIdentity(self._pools.assets, self._objects, location, self._wrong_assets)
@@ -313,7 +308,7 @@ class Replica:
         self._dispatcher = Dispatcher(
             pools.committers("claims"),
             self._streams,
-            settings.lease_ttl,
+            settings,
             lambda refs: self._reports[0].post(UnsentLeases(tuple(refs))),
             self._admission,
             supervision=self._needed,
@@ -323,7 +318,7 @@ class Replica:
         self._submits: GroupCommitter[SubmitItem, tuple[Task, ...]] = GroupCommitter(
             "submit",
             pools.committers("submits"),
-            SubmitWork(self._bounds, commits=True).run_group,
+            SubmitWork(settings, commits=True).run_group,
             weight=_submit_weight,
             max_weight=MAX_GROUP_WEIGHT,
             max_waiting=MAX_WAITING_SUBMITS,
@@ -347,7 +342,7 @@ class Replica:
         return GroupCommitter(
             f"report-{number}",
             database,
-            ReportWork(self._terms).run_group,
+            ReportWork(self._settings).run_group,
             weight=_report_weight,
             max_weight=MAX_GROUP_WEIGHT,
             max_waiting=None,  # each stream bounds its backlog
@@ -366,7 +361,7 @@ class Replica:
         self._deliveries = DeliveryLoop(self._pools.webhooks, self._webhook_interest, self._sender, self._metrics)
         self._database_watch = DatabaseWatch(self._pools.diagnosis, self._clock, self.health)
         self._system_status = SystemStatus(
-            self._pools.diagnosis, self._state, self._settings.heartbeat_interval, self._database_watch.seen_for
+            self._pools.diagnosis, self._state, self._settings, self._database_watch.seen_for
         )
 
     def _build_periodics(self, engine: sa.Engine) -> list[Periodic]:
@@ -374,7 +369,7 @@ class Replica:
         settings, pools, needed = self._settings, self._pools, self._needed
         due = Periodic("due", timed_loops.due(pools.loops), needed)
         expiry = Periodic("expiry", timed_loops.expiry(pools.loops), needed)
-        ticks = Ticks(self._bounds, read_template, tracer=self._tracer)
+        ticks = Ticks(settings, read_template, tracer=self._tracer)
         schedules = Periodic("schedules", loop.ticking(pools.loops, ticks, self._metrics), needed)
         housekeeping = timed_loops.Housekeeping(pools.loops, partial(vacuum, engine))
         floors = timed_loops.FloorLoop(pools.loops)
@@ -401,15 +396,10 @@ class Replica:
             self._deliveries,
         )
         self._store_watch = StoreWatch(self.health, on_back=self._router.reread_all, on_away=self._wake_reaper)
-        reap = timed_loops.reaper(pools.loops, self._terms, self._store_watch.note)
+        reap = timed_loops.reaper(pools.loops, settings, self._store_watch.note)
         self._reaper = Periodic("reap", reap, needed)
-        stalls = StallCheck(self._lanes, self.health, settings.heartbeat_interval, self._system_status.lock_holders)
-        retention = Retention(
-            pools.operators,
-            tasks=_age(settings.retention),
-            contents=_age(settings.content_retention),
-            audit=_age(settings.audit_retention),
-        )
+        stalls = StallCheck(self._lanes, self.health, settings, self._system_status.lock_holders)
+        retention = Retention(pools.operators, settings)
         return [
             self._reaper,
             due,
@@ -439,10 +429,9 @@ class Replica:
         if not self._metrics:
             return []
         self._sampling = Sampling(self._metrics.loop_lag, partial(self._sample, self._metrics))
-        accounts = self._settings.metrics_accounts
         return [
             Periodic("metrics", self._sampling.run_once),
-            Periodic("figures", partial(sample_figures, self._pools.loops, self._metrics, accounts)),
+            Periodic("figures", partial(sample_figures, self._pools.loops, self._metrics, self._settings)),
         ]
 
     async def _sample(self, metrics: Metrics) -> None:
@@ -481,36 +470,27 @@ class Replica:
                 pools.reads,
                 pools.writes,
                 self._submits,
-                self._bounds,
+                settings,
                 waiters=self._waiters,
                 watches=Watches(pools.watches, self._feed),
                 polls=self._polls,
-                bulk=Bulk(pools.operators, self._terms),
-                lease_ttl=settings.lease_ttl,
+                bulk=Bulk(pools.operators, settings),
                 tracer=self._tracer,
             ),
             "WorkerService": WorkerService(
                 pools.sessions,
                 self._report_lanes.least_used,
                 self._streams,
-                AssetUploads(
-                    pools.assets, self._objects, self._store_identity, settings.max_asset_bytes, self._metrics
-                ),
-                terms=self._terms,
+                AssetUploads(pools.assets, self._objects, self._store_identity, settings, self._metrics),
+                settings=settings,
                 scheduler_id=self.scheduler_id,
                 capacity_changed=self._dispatcher.capacity_added,
             ),
-            "WorkerPoolService": WorkerPoolService(pools.operators, pools.dispatch, settings.lease_ttl),
-            "ContentService": ContentService(
-                pools.reads,
-                pools.writes,
-                PublishPolicy(settings.max_publish_attempts, timedelta(seconds=settings.publish_backoff)),
-                self._submits,
-                self._tracer,
-            ),
+            "WorkerPoolService": WorkerPoolService(pools.operators, pools.dispatch, settings),
+            "ContentService": ContentService(pools.reads, pools.writes, settings, self._submits, self._tracer),
             "AssetService": AssetService(pools.reads, self._objects),
             "AccountService": AccountService(pools.reads, pools.operators, pools.dispatch),
-            "ScheduleService": ScheduleService(pools.reads, pools.writes, self._bounds, self._tracer),
+            "ScheduleService": ScheduleService(pools.reads, pools.writes, settings, self._tracer),
             "SystemService": SystemService(self._system_status, settings, self._limits),
             "WebhookService": WebhookService(
                 pools.reads,
@@ -574,10 +554,6 @@ class Replica:
         self._notifications.dispose()
         if self._endpoint:
             await asyncio.to_thread(self._endpoint.stop)
-
-
-def _age(seconds: float | None) -> timedelta | None:
-    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def _submit_weight(item: SubmitItem) -> int:

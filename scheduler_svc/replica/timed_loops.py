@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import structlog
 
+from scheduler_svc.config import Settings
 from scheduler_svc.dispatch.work import raise_floors, uncover_tags
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.errors import LockTimeout, StoreUnavailable
-from scheduler_svc.domain.lease import LeaseTerms
 from scheduler_svc.history.work import fold_counts, fold_rollups
 from scheduler_svc.leases.recover import promote_due, reap
 from scheduler_svc.runtime.calls import Calls, SkipLocked
@@ -35,21 +35,21 @@ UNCOVER_INTERVAL = 60.0
 
 
 def reaper(
-    calls: Calls, terms: LeaseTerms, on_available: Callable[[bool], None], clock: Callable[[], float] = time.monotonic
+    calls: Calls, settings: Settings, on_available: Callable[[bool], None], clock: Callable[[], float] = time.monotonic
 ) -> Run:
     """Ends expired leases, three times a heartbeat interval: so one slow tick is not taken for an outage.
 
     `on_available` gets whether the database answers; it counts as away after an interval without an answer.
     """
-    watch = ClockWatch(terms.lease_ttl, terms.heartbeat_interval)
+    watch = ClockWatch(settings.lease_ttl, settings.heartbeat_interval)
     skipping = SkipLocked(calls)
     ran_ahead = False
 
     async def run_once() -> float:
         nonlocal ran_ahead
-        ticking = asyncio.ensure_future(skipping.run(reap, terms, watch, clock))
+        ticking = asyncio.ensure_future(skipping.run(reap, settings, watch, clock))
         try:
-            done, _ = await asyncio.wait({ticking}, timeout=terms.heartbeat_interval)
+            done, _ = await asyncio.wait({ticking}, timeout=settings.heartbeat_interval)
             if not done:
                 on_available(False)
             reaped = await ticking
@@ -63,7 +63,7 @@ def reaper(
         if reaped.runs_ahead and not ran_ahead:
             _log.warning("the database's clock runs ahead of ours: no lease expires for a while", action="reap")
         ran_ahead = reaped.runs_ahead
-        return 0.0 if reaped.full else terms.heartbeat_interval / 3
+        return 0.0 if reaped.full else settings.heartbeat_interval / 3
 
     return run_once
 

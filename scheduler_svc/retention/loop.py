@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import structlog
 
+from scheduler_svc.config import Settings
 from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.retention import work
 from scheduler_svc.retention.work import Position, Sweep
@@ -19,10 +20,7 @@ _log = structlog.get_logger(__name__)
 class Retention:
     """A round goes through all sweeps. `run_once` does one batch, so that the loop stops soon."""
 
-    def __init__(
-        self, calls: Calls, *, tasks: timedelta | None, contents: timedelta | None, audit: timedelta | None = None
-    ) -> None:
-        """Takes how long ended tasks, contents and audit events are kept; None: forever."""
+    def __init__(self, calls: Calls, settings: Settings) -> None:
         self._calls = calls
         self._sweeps: list[tuple[str, Sweep]] = [
             ("silent workers", work.silent_workers),
@@ -33,14 +31,14 @@ class Retention:
             ("hours of rollups", work.old_rollups(Resolution.HOUR)),
             ("days of rollups", work.old_rollups(Resolution.DAY)),
         ]
-        if tasks is not None:
-            self._sweeps.append(("ended tasks", work.ended_tasks(tasks)))
-        if contents is not None:
-            self._sweeps += [("contents", work.old_contents(contents)), ("imported rows", work.old_imports(contents))]
-        if audit is not None:
-            self._sweeps.append(("audit events", work.old_audit_events(audit)))
-        tenths = [age.total_seconds() / 10 for age in (tasks, contents, audit) if age is not None]
-        self._interval = max(1.0, min([MAX_INTERVAL, *tenths]))
+        if (age := settings.retention) is not None:
+            self._sweeps.append(("ended tasks", work.ended_tasks(timedelta(seconds=age))))
+        if (age := settings.content_retention) is not None:
+            kept = timedelta(seconds=age)
+            self._sweeps += [("contents", work.old_contents(kept)), ("imported rows", work.old_imports(kept))]
+        self._sweeps.append(("audit events", work.old_audit_events(timedelta(seconds=settings.audit_retention))))
+        ages = (settings.retention, settings.content_retention, settings.audit_retention)
+        self._interval = max(1.0, min(MAX_INTERVAL, *(age / 10 for age in ages if age is not None)))
         """Seconds between two rounds: a tenth of the shortest age, from 1 s to an hour."""
         self._next = 0
         self._position: Position = None

@@ -9,10 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import structlog
 
 from scheduler_svc.domain.system import LaneState, LockHolder
+
+if TYPE_CHECKING:
+    from scheduler_svc.config import Settings
 
 
 class Reason(StrEnum):
@@ -79,13 +83,13 @@ class StallCheck:
         self,
         lanes: Mapping[str, Callable[[], LaneState]],
         health: Health,
-        after: float,
+        settings: Settings,
         lock_holders: Callable[[], Awaitable[Sequence[LockHolder]]],
     ) -> None:
-        """`after`: seconds that the oldest item of a lane may wait."""
         self._lanes = lanes
         self._health = health
-        self._after = after
+        self._after = settings.heartbeat_interval
+        """Seconds that the oldest item of a lane may wait."""
         self._lock_holders = lock_holders
         self._stalled: list[str] = []
         self._logged: tuple[Sequence[LockHolder], float] = ((), 0.0)

@@ -24,10 +24,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
+from scheduler_svc.config import Settings
 from scheduler_svc.domain.errors import FieldViolation, InvalidArgument, existing
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import MAX_LENGTHS, MAX_PROMPT_BYTES, TEXTS, Brief, SubmitBounds
+from scheduler_svc.domain.task import MAX_LENGTHS, MAX_PROMPT_BYTES, TEXTS, Brief
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400
@@ -286,11 +287,11 @@ _texts_of = attrgetter(*TEXTS)
 
 
 class SubmitViolations(Violations):
-    """Those of a submit, or of what becomes one, with the bounds that it is held to."""
+    """Those of a submit, or of what becomes one, with the settings that it is held to."""
 
-    def __init__(self, bounds: SubmitBounds) -> None:
+    def __init__(self, settings: Settings) -> None:
         super().__init__()
-        self.bounds = bounds
+        self.settings = settings
 
 
 def read_brief(request: pb.SubmitTaskRequest, bad: SubmitViolations) -> Brief:

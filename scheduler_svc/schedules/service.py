@@ -12,6 +12,7 @@ from grpc import aio
 from contentgen.v1 import schedule_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceServicer
+from scheduler_svc.config import Settings
 from scheduler_svc.domain.schedule import (
     DEFAULT_ZONE,
     MAX_JITTER,
@@ -25,7 +26,7 @@ from scheduler_svc.domain.schedule import (
     check_line,
     zone_names,
 )
-from scheduler_svc.domain.task import NewTask, SubmitBounds
+from scheduler_svc.domain.task import NewTask
 from scheduler_svc.runtime.access import caller, caller_trace
 from scheduler_svc.runtime.auditing import concerns
 from scheduler_svc.runtime.calls import Calls
@@ -65,11 +66,11 @@ def changed_settings(request: pb.UpdateScheduleRequest, bad: SubmitViolations) -
     return ScheduleChange(**{name: read(request.schedule, bad) for name, read in readers.items()})
 
 
-def read_template(schedule: Schedule, bounds: SubmitBounds) -> NewTask:
+def read_template(settings: Settings, schedule: Schedule) -> NewTask:
     """Returns the task that a schedule submits. Raises InvalidArgument if it breaks a bound of this version."""
     request = task_pb.SubmitTaskRequest.FromString(schedule.settings.template)
     request.account_id = schedule.account_id
-    with SubmitViolations(bounds) as violations:
+    with SubmitViolations(settings) as violations:
         violations.path = "template."
         return new_task(request, violations)
 
@@ -134,15 +135,15 @@ _READERS: Mapping[str, Callable[[Source, SubmitViolations], Any]] = {
 
 
 class ScheduleService(ScheduleServiceServicer):
-    def __init__(self, reads: Calls, writes: Calls, bounds: SubmitBounds, tracer: Tracer) -> None:
+    def __init__(self, reads: Calls, writes: Calls, settings: Settings, tracer: Tracer) -> None:
         self._reads = reads
         self._writes = writes
-        self._bounds = bounds
-        self._work = Schedules(bounds, read_template)
+        self._settings = settings
+        self._work = Schedules(settings, read_template)
         self._tracer = tracer
 
     async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: object) -> pb.CreateScheduleResponse:
-        with SubmitViolations(self._bounds) as violations:
+        with SubmitViolations(self._settings) as violations:
             violations.id("account_id", request.account_id)
             settings = new_settings(request, violations)
         schedule = await self._writes.run(self._work.create, request.account_id, settings)
@@ -172,7 +173,7 @@ class ScheduleService(ScheduleServiceServicer):
         return message
 
     async def UpdateSchedule(self, request: pb.UpdateScheduleRequest, context: object) -> pb.UpdateScheduleResponse:
-        with SubmitViolations(self._bounds) as violations:
+        with SubmitViolations(self._settings) as violations:
             violations.id("schedule.schedule_id", request.schedule.schedule_id)
             change = changed_settings(request, violations)
         changed = await self._update(request.schedule.schedule_id, change)

@@ -29,12 +29,13 @@ from scheduler_svc.domain.schedule import (
     UnknownZone,
     plan,
 )
-from scheduler_svc.domain.task import NewTask, SubmitBounds, Task
+from scheduler_svc.domain.task import NewTask, Task
 from scheduler_svc.runtime.loops import DueRound
 from scheduler_svc.runtime.tracing import NO_SPAN, NO_TRACER, SubmitSpan, Tracer
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 
 if TYPE_CHECKING:
+    from scheduler_svc.config import Settings
     from scheduler_svc.transactions import Tx
 
 
@@ -57,7 +58,7 @@ class FiredSchedule(NamedTuple):
     last_error: str
 
 
-ReadTemplate = Callable[[Schedule, SubmitBounds], NewTask]
+ReadTemplate: TypeAlias = "Callable[[Settings, Schedule], NewTask]"
 """Returns the task that a schedule submits. Raises InvalidArgument if it is no valid submit any more."""
 Clock: TypeAlias = "Callable[[Tx], datetime]"
 
@@ -84,9 +85,9 @@ def shown(schedule: Schedule) -> ShownSchedule:
 class Schedules:
     """The calls that need the time, or submit."""
 
-    def __init__(self, bounds: SubmitBounds, read_template: ReadTemplate, clock: Clock = database_clock) -> None:
-        self._bounds = bounds
-        self._read_template = read_template
+    def __init__(self, settings: Settings, read_template: ReadTemplate, clock: Clock = database_clock) -> None:
+        self._submit_work = partial(SubmitWork, settings)
+        self._read_template = partial(read_template, settings)
         self._clock = clock
 
     def create(self, tx: Tx, account_id: int, settings: ScheduleSettings) -> ShownSchedule:
@@ -117,8 +118,8 @@ class Schedules:
     def run(self, tx: Tx, scope: Scope, schedule_id: int, span: SubmitSpan = NO_SPAN) -> Task:
         """Submits a schedule's task beside its ticks. Raises NotFound, and what a submit is refused with."""
         schedule = _own(tx.schedules.lock(schedule_id), scope, schedule_id)
-        submits = SubmitWork(self._bounds)  # it is for one thread, and calls have several
-        (answer,) = submits.run_group(tx, [SubmitItem(span.traced((self._read_template(schedule, self._bounds),)))])
+        submits = self._submit_work()  # it is for one thread, and calls have several
+        (answer,) = submits.run_group(tx, [SubmitItem(span.traced((self._read_template(schedule),)))])
         if isinstance(answer, DomainError):
             raise answer
         (task,) = answer
@@ -198,15 +199,14 @@ class Ticks:
 
     def __init__(
         self,
-        bounds: SubmitBounds,
+        settings: Settings,
         read_template: ReadTemplate,
         clock: Clock = database_clock,
         tracer: Tracer = NO_TRACER,
     ) -> None:
         self._tracer = tracer
-        self._bounds = bounds
-        self._submits = SubmitWork(bounds)
-        self._read_template = read_template
+        self._submits = SubmitWork(settings)
+        self._read_template = partial(read_template, settings)
         self._clock = clock
 
     def run_due(self, tx: Tx, *, skip_locked: bool = False) -> DueRound:
@@ -231,7 +231,7 @@ class Ticks:
             if not firing.plan.ticks:
                 continue
             try:
-                template = self._read_template(firing.schedule, self._bounds)
+                template = self._read_template(firing.schedule)
             except DomainError as error:
                 firing.error = error.message
                 continue

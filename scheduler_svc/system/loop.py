@@ -6,8 +6,7 @@ the database.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from scheduler_svc.config import Settings
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.system.work import read_figures
@@ -15,7 +14,7 @@ from scheduler_svc.system.work import read_figures
 FIGURES_INTERVAL = 15.0
 
 
-async def sample_figures(calls: Calls, metrics: Metrics, account_ids: Sequence[int]) -> float:
-    """Reads what all replicas have in common, and what is told of these accounts."""
-    metrics.sample_figures(await calls.run(read_figures, account_ids))
+async def sample_figures(calls: Calls, metrics: Metrics, settings: Settings) -> float:
+    """Reads what all replicas have in common, and what is told of single accounts."""
+    metrics.sample_figures(await calls.run(read_figures, settings.metrics_accounts))
     return FIGURES_INTERVAL

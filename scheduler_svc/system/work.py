@@ -17,6 +17,7 @@ from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.tasks.query import task_stats
 
 if TYPE_CHECKING:
+    from scheduler_svc.config import Settings
     from scheduler_svc.transactions import Tx
 
 LOCK_HOLDERS_TIMEOUT = 1.0
@@ -33,16 +34,16 @@ class SystemStatus:
         self,
         calls: Calls,
         own: Callable[[], ReplicaState],
-        interval: float,
+        settings: Settings,
         seen_for: Callable[[OldestTransaction], float] = lambda _: 0.0,
     ) -> None:
-        """`own` returns this replica's state, which is announced each `interval` seconds.
+        """`own` returns this replica's state, which is announced each heartbeat interval.
 
         `seen_for` tells for how many seconds a transaction has been seen as the oldest.
         """
         self._calls = calls
         self._own = own
-        self._interval = interval
+        self._interval = settings.heartbeat_interval
         self._seen_for = seen_for
 
     async def run_once(self) -> float:

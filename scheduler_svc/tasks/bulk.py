@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler_svc.domain.account import ALL_ACCOUNTS, Scope
-from scheduler_svc.domain.lease import LeaseTerms
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
 from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.leases.recover import time_out
@@ -23,6 +22,7 @@ from scheduler_svc.tasks.change import cancel_batch, retry_batch
 from scheduler_svc.tasks.rows import BatchResult, FoundTasks
 
 if TYPE_CHECKING:
+    from scheduler_svc.config import Settings
     from scheduler_svc.transactions import Tx
 
 
@@ -75,16 +75,16 @@ class BulkResult(NamedTuple):
 
 
 class Bulk:
-    def __init__(self, calls: Calls, terms: LeaseTerms) -> None:
+    def __init__(self, calls: Calls, settings: Settings) -> None:
         self._calls = calls
         self._timing_out, self._cancelling = SkipLocked(calls), SkipLocked(calls)
-        self._terms = terms
+        self._settings = settings
 
     async def handle_timeouts(self, scope: Scope) -> int:
         """Times out attempts that ran too long; returns how many."""
         count, full = 0, True
         while full:
-            batch = await self._timing_out.run(time_out, self._terms, scope)
+            batch = await self._timing_out.run(time_out, self._settings, scope)
             count, full = count + batch.count, batch.full
         return count
 

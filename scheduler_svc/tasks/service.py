@@ -13,10 +13,11 @@ from grpc import aio
 
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer
+from scheduler_svc.config import Settings
 from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
-from scheduler_svc.domain.task import ExistingTask, NewTask, SubmitBounds
+from scheduler_svc.domain.task import ExistingTask, NewTask
 from scheduler_svc.runtime.access import Context, caller, caller_trace
 from scheduler_svc.runtime.auditing import counts_resources
 from scheduler_svc.runtime.calls import Calls
@@ -49,17 +50,15 @@ class TaskService(TaskServiceServicer):
     reads: Calls
     writes: Calls
     submits: SubmitCommitter
-    bounds: SubmitBounds
+    settings: Settings
     waiters: Waiters
     watches: Watches
     polls: PollWaiters
     bulk: Bulk
-    lease_ttl: float
-    """Seconds."""
     tracer: Tracer
 
     async def SubmitTask(self, request: pb.SubmitTaskRequest, context: Context) -> pb.SubmitTaskResponse:
-        with SubmitViolations(self.bounds) as violations:
+        with SubmitViolations(self.settings) as violations:
             new = new_task(request, violations)
         with self.tracer.submit("TaskService/SubmitTask", caller_trace(context)) as span:
             stored = await self.submits.commit(SubmitItem(span.traced((new,)), request.ByteSize()))
@@ -71,7 +70,7 @@ class TaskService(TaskServiceServicer):
         self, request: pb.BatchSubmitTasksRequest, context: Context
     ) -> pb.BatchSubmitTasksResponse:
         size = request.ByteSize()
-        with SubmitViolations(self.bounds) as violations:
+        with SubmitViolations(self.settings) as violations:
             new = _new_tasks(request, size, violations)
         counts_resources(task.account_id for task in new)
         with self.tracer.submit("TaskService/BatchSubmitTasks", caller_trace(context)) as span:
@@ -86,7 +85,7 @@ class TaskService(TaskServiceServicer):
 
     async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
         key = await self._own_task_key(request.task_id)
-        task, reason = await self.reads.run(query.explain_task, key, self.lease_ttl)
+        task, reason = await self.reads.run(query.explain_task, key, self.settings.lease_ttl)
         return pb.GetTaskResponse(task=messages.task(task, reason))
 
     async def BatchGetTasks(self, request: pb.BatchGetTasksRequest, context: object) -> pb.BatchGetTasksResponse:
@@ -120,7 +119,7 @@ class TaskService(TaskServiceServicer):
         return pb.CancelTaskResponse(task=messages.task(task))
 
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: object) -> pb.UpdateTaskResponse:
-        with SubmitViolations(self.bounds) as violations:
+        with SubmitViolations(self.settings) as violations:
             violations.required("task.task_id", request.task.task_id)
             edit = task_edit(request, violations)
         key = await self._own_task_key(request.task.task_id)

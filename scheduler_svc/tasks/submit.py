@@ -28,7 +28,6 @@ from scheduler_svc.domain.task import (
     SCHEDULED,
     ExistingTask,
     NewTask,
-    SubmitBounds,
     Task,
     as_inserted,
     first_uncounted_day,
@@ -47,6 +46,7 @@ from scheduler_svc.tasks.rows import (
 from scheduler_svc.tasks.submit_checks import KnownNames, SubmitChecks, TaskKeys, can_accept_all
 
 if TYPE_CHECKING:
+    from scheduler_svc.config import Settings
     from scheduler_svc.runtime.group_committer import GroupCommitter
     from scheduler_svc.transactions import Tx
 
@@ -55,7 +55,7 @@ MAX_SMALL_GROUP = 50
 """Tasks. Many are stored faster by a statement a table."""
 
 
-def store_small(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, bounds: SubmitBounds) -> list[Task] | None:
+def store_small(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, settings: Settings) -> list[Task] | None:
     """Stores and commits these tasks as the whole transaction, with an inline claim if there is one.
 
     Returns None, with none of them stored, if it can't; the claim may be committed all the same.
@@ -69,7 +69,7 @@ def store_small(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, bounds: Submit
     counts = Counter((task.account_id, task.priority) for task in tasks)
     inline = tx.after_commit
     claim = partial(inline.join, tx) if isinstance(inline, InlineClaim) and inline.pending else None
-    stored = tx.submits.store_small(pairs, counts, bounds.max_queue_size, claim)
+    stored = tx.submits.store_small(pairs, counts, settings.max_queue_size, claim)
     if stored is None:
         return None
     _signal(tx, task_keys, counts, stored.reservations)
@@ -165,9 +165,9 @@ SubmitCommitter: TypeAlias = "GroupCommitter[SubmitItem, tuple[Task, ...]]"
 class SubmitWork:
     """Stores groups of submits: the work of the submit committer, and a part of other transactions."""
 
-    def __init__(self, bounds: SubmitBounds, *, commits: bool = False) -> None:
+    def __init__(self, settings: Settings, *, commits: bool = False) -> None:
         """`commits`: a group is a whole transaction, which its last statement may commit."""
-        self._bounds = bounds
+        self._settings = settings
         self._commits = commits
         self._keys = TaskKeys()
 
@@ -177,14 +177,14 @@ class SubmitWork:
         A task that was there before is an `ExistingTask`.
         """
         tasks = [task for item in group for task in item.tasks]
-        stored = store_small(tx, tasks, self._keys, self._bounds) if self._commits else None
+        stored = store_small(tx, tasks, self._keys, self._settings) if self._commits else None
         if stored:
             stored_tasks = iter(stored)
             return [tuple(islice(stored_tasks, len(item.tasks))) for item in group]
         accounts = sorted({task.account_id for task in tasks})
         context = tx.submits.context(accounts)
         answers: dict[int, tuple[Task, ...] | DomainError] = {}
-        if not can_accept_all(context, accounts, [item.tasks for item in group], self._bounds):
+        if not can_accept_all(context, accounts, [item.tasks for item in group], self._settings):
             answers |= self._refused(tx, group, context)
         keys = {i: self._keys.take(tx, len(item.tasks)) for i, item in enumerate(group) if i not in answers}
         first = self._remember(tx, group, keys, answers)
@@ -208,11 +208,11 @@ class SubmitWork:
 
     def _refused(self, tx: Tx, group: Sequence[SubmitItem], context: SubmitContext) -> dict[int, DomainError]:
         """Returns the refusals. A repeat adds nothing, and is answered in any state of its account."""
-        refused = _judged(group, SubmitChecks(context, self._bounds))
+        refused = _judged(group, SubmitChecks(context, self._settings))
         if not refused:
             return refused
         uncounted = tx.submits.scheduled_from(first_uncounted_day(context.now))
-        return _judged(group, SubmitChecks(context, self._bounds, uncounted, _known(tx, group)))
+        return _judged(group, SubmitChecks(context, self._settings, uncounted, _known(tx, group)))
 
     def _remember(
         self,

@@ -21,10 +21,11 @@ from scheduler_svc.domain.errors import (
     QueueFull,
 )
 from scheduler_svc.domain.ids import make_key
-from scheduler_svc.domain.task import NewTask, SubmitBounds, counts_in_queue
+from scheduler_svc.domain.task import NewTask, counts_in_queue
 from scheduler_svc.tasks.rows import SubmitContext
 
 if TYPE_CHECKING:
+    from scheduler_svc.config import Settings
     from scheduler_svc.transactions import Tx
 
 
@@ -68,14 +69,14 @@ def _keys(numbers: list[int]) -> list[int]:
 
 
 def can_accept_all(
-    context: SubmitContext, accounts: Iterable[int], group: Sequence[Sequence[NewTask]], bounds: SubmitBounds
+    context: SubmitContext, accounts: Iterable[int], group: Sequence[Sequence[NewTask]], settings: Settings
 ) -> bool:
     """Returns, quickly and nearly always True, whether the tasks of these accounts can be stored, whatever they are."""
     plain = all(
         account and account.active and not account.max_priority and not account.max_pending
         for account in map(context.accounts.get, accounts)
     )
-    if not plain or context.pending + sum(map(len, group)) > bounds.max_queue_size:
+    if not plain or context.pending + sum(map(len, group)) > settings.max_queue_size:
         return False
     return not any(task.expire_time for tasks in group for task in tasks)
 
@@ -101,10 +102,10 @@ class SubmitChecks:
     """
 
     def __init__(
-        self, context: SubmitContext, bounds: SubmitBounds, uncounted: int = 0, known: KnownNames | None = None
+        self, context: SubmitContext, settings: Settings, uncounted: int = 0, known: KnownNames | None = None
     ) -> None:
         self._context = context
-        self._limit = bounds.max_queue_size
+        self._limit = settings.max_queue_size
         self._due = context.pending - uncounted
         self._accounts = context.accounts
         self._pending = {account_id: account.pending for account_id, account in context.accounts.items()}

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from scheduler_svc.audit import sql as statements
 from scheduler_svc.audit import work as audit
 from scheduler_svc.audit.loop import AuditLog
+from scheduler_svc.config import Settings
 from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.audit import AuditedCall, AuditEvent, AuditFilter, event_key, first_key
 from scheduler_svc.domain.errors import StoreUnavailable
@@ -175,7 +176,7 @@ async def test_old_events_are_deleted(scheduling: Scheduling, calls: Calls) -> N
     store(scheduling, *(call() for _ in range(1_200)))
     now = AuditEvent(first_key(datetime.now(UTC)), *call(resource="new"))
     scheduling.run(lambda tx: audit.record(tx, [now], repeated=False))
-    retention = Retention(calls, tasks=None, contents=None, audit=timedelta(hours=1))
+    retention = Retention(calls, Settings(audit_retention=3_600))
     pauses: list[float] = []
     while (rest := await retention.run_once()) < timedelta(hours=1).total_seconds() / 10:
         pauses += [rest] if rest else []

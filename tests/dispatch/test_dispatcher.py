@@ -21,7 +21,7 @@ from scheduler_svc.domain.worker import Heartbeat
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.signals import CommitSignals
 from scheduler_svc.transactions import Database, make_engine
-from tests.harness.scheduling import RESULT, TTL, WAITING, Scheduling, new_task, sql
+from tests.harness.scheduling import RESULT, SETTINGS, WAITING, Scheduling, new_task, sql
 from tests.harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.integration
@@ -41,7 +41,7 @@ class Floor:
         self.streams = Streams()
         self.taken_back: list[LeaseRef] = []
         database = Database(self.engine, lambda _: None, lambda _: None)
-        self.dispatcher = Dispatcher(database, self.streams, TTL, self.taken_back.extend, Admission(calls))
+        self.dispatcher = Dispatcher(database, self.streams, SETTINGS, self.taken_back.extend, Admission(calls))
         sa.event.listen(self.engine, "before_cursor_execute", self._executed)
 
     def _executed(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Unpack
 
+from contentgen.service.settings import settings_of
+from worker_svc.config import WorkerSettings
 from worker_svc.creators import PROFILES
-from worker_svc.creators.base import MAX_SMALL_OUTPUT, Brief, CallOptions, CompletedCall, CreatorSettings, Job
+from worker_svc.creators.base import MAX_SMALL_OUTPUT, Brief, CallOptions, CompletedCall, Job
 from worker_svc.outcome import Exit, Outcome
 from worker_svc.output import LineSplitter, Tail
 
@@ -67,7 +69,7 @@ class RecordingReporter:
 
 JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("a topic"))
 SECOND = replace(JOB, attempt=2)
-SETTINGS = CreatorSettings(poll_interval=30.0, max_result=1024)
+SETTINGS = settings_of(WorkerSettings, {"creator_poll_interval": 30.0, "creator_max_result": 1024})
 
 
 def prints(stdout: str = "", stderr: str = "", *, status: int = 0, signal: int | None = None) -> CompletedCall:
@@ -115,7 +117,7 @@ def scripted(**answers: Sequence[CompletedCall | OSError]) -> ScriptedCli:
 
 
 async def run(
-    cli: ScriptedCli, *, profile: str = "reference", job: Job = JOB, settings: CreatorSettings = SETTINGS
+    cli: ScriptedCli, *, profile: str = "reference", job: Job = JOB, settings: WorkerSettings = SETTINGS
 ) -> tuple[Outcome, RecordingReporter]:
     report = RecordingReporter()
     return await PROFILES[profile](settings).run(job, cli, report), report

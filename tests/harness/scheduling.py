@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -33,7 +32,6 @@ from scheduler_svc.domain.lease import (
     AttemptStarted,
     Change,
     Grant,
-    LeaseTerms,
     LeaseUpdate,
     Outcome,
     Release,
@@ -43,7 +41,6 @@ from scheduler_svc.domain.task import (
     Brief,
     NewTask,
     PendingReason,
-    SubmitBounds,
     Task,
     TaskEdit,
     TaskError,
@@ -67,9 +64,8 @@ from tests.harness.waiting import wait_until
 
 TTL = 120.0
 MAX_DEFERRALS = 3
-TERMS = LeaseTerms.of(Settings(lease_ttl=TTL, max_worker_losses=5, max_deferrals=MAX_DEFERRALS))
 MAX_QUEUE = 1_000
-BOUNDS = SubmitBounds.of(Settings(max_queue_size=MAX_QUEUE))
+SETTINGS = Settings(lease_ttl=TTL, max_worker_losses=5, max_deferrals=MAX_DEFERRALS, max_queue_size=MAX_QUEUE)
 RESULT = AttemptCompleted(TaskResult("a body of some words"))
 FAILURE = AttemptFailed(TaskError("CREATOR_ERROR", "exit status 3"))
 DEFERRED = AttemptDeferred(20.0, "the model is over its quota")
@@ -125,8 +121,8 @@ class Scheduling:
         self.database = Database(
             self.engine, self.signals.append, lambda _: None, webhook_interest=self._interest, aging=aging
         )
-        self._submits = SubmitWork(replace(BOUNDS, max_queue_size=max_queue), commits=True)
-        self._reports = ReportWork(TERMS)
+        self._submits = SubmitWork(SETTINGS.model_copy(update={"max_queue_size": max_queue}), commits=True)
+        self._reports = ReportWork(SETTINGS)
         self._numbers = itertools.count(1)
         self.sessions: dict[str, int] = {}
         self.run(create_account, NewAccount("one"))
@@ -229,7 +225,7 @@ class Scheduling:
         names: Iterable[LeaseRef] = (),
         lost: Iterable[LeaseRef] = (),
         identity: str = "",
-        terms: LeaseTerms = TERMS,
+        settings: Settings = SETTINGS,
     ) -> OpenedSession:
         """Says hello with the next session number; its session is what `claim` and `state` then speak for."""
         hello = Hello(
@@ -247,7 +243,7 @@ class Scheduling:
             lost=tuple(ref.lease_id for ref in lost),
             identity=identity,
         )
-        opened = self.run(open_session, hello, terms, "replica")
+        opened = self.run(open_session, hello, settings, "replica")
         self.sessions[worker_id] = opened.session_key
         return opened
 
@@ -374,7 +370,7 @@ class Scheduling:
         return self.reap()
 
     def reap(self) -> Reaped:
-        return self.run(reap, TERMS)
+        return self.run(reap, SETTINGS)
 
     def time_out(self, ref: LeaseRef) -> LeaseRef:
         """Has it run for an hour, so that a reaper revokes it."""

@@ -14,7 +14,7 @@ from scheduler_svc.domain.lease import AttemptAccepted, Change, Outcome, Release
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.leases.recover import reap
 from scheduler_svc.leases.report import HeartbeatItem
-from tests.harness.scheduling import FAILURE, RESULT, TERMS, Scheduling, released
+from tests.harness.scheduling import FAILURE, RESULT, SETTINGS, Scheduling, released
 
 pytestmark = pytest.mark.integration
 
@@ -173,12 +173,12 @@ class TestReaperGuard:
         assert scheduling.reap().guarded
 
     def test_no_lease_expires_while_the_database_clock_runs_ahead_of_the_reaper(self, scheduling: Scheduling) -> None:
-        watch = ClockWatch(TERMS.lease_ttl, TERMS.heartbeat_interval)
+        watch = ClockWatch(SETTINGS.lease_ttl, SETTINGS.heartbeat_interval)
         own = iter((100.0, 100.0, 94.0, 94.0))  # meanwhile the database's has gained 6 s
         ref = scheduling.start()
-        assert not scheduling.run(reap, TERMS, watch, lambda: next(own)).guarded
+        assert not scheduling.run(reap, SETTINGS, watch, lambda: next(own)).guarded
         scheduling.expire(ref)
-        reaped = scheduling.run(reap, TERMS, watch, lambda: next(own))
+        reaped = scheduling.run(reap, SETTINGS, watch, lambda: next(own))
         assert (reaped.guarded, reaped.runs_ahead, reaped.expired) == (True, True, 0)
         assert scheduling.reap().guarded, "all other reapers wait too"
 

@@ -23,7 +23,7 @@ from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.tasks.bulk import Bulk
 from scheduler_svc.transactions import Database, Tx, make_engine
 from tests.harness.database_faults import locked_rows
-from tests.harness.scheduling import FAILURE, RESULT, TERMS, Scheduling, cancels, claims, overtaken, report_of
+from tests.harness.scheduling import FAILURE, RESULT, SETTINGS, Scheduling, cancels, claims, overtaken, report_of
 
 pytestmark = pytest.mark.integration
 
@@ -37,11 +37,11 @@ def passed_over(scheduling: Scheduling, first: Callable[[Tx], Any]) -> list[Reap
 
 
 def reports_result(ref: LeaseRef) -> Callable[[Tx], Any]:
-    return lambda tx: ReportWork(TERMS).run_group(tx, [report_of(ref, RESULT)])
+    return lambda tx: ReportWork(SETTINGS).run_group(tx, [report_of(ref, RESULT)])
 
 
 def reaps(tx: Tx) -> None:
-    recover.reap(tx, TERMS)
+    recover.reap(tx, SETTINGS)
 
 
 def expired(scheduling: Scheduling) -> LeaseRef:
@@ -158,7 +158,7 @@ class TestReaperFirst:
 def test_the_reaper_keeps_a_lease_that_was_renewed_first(scheduling: Scheduling) -> None:
     ref = expired(scheduling)
     stated = scheduling.stated("w", [ref])
-    reaped = passed_over(scheduling, lambda tx: ReportWork(TERMS).run_group(tx, [stated]))
+    reaped = passed_over(scheduling, lambda tx: ReportWork(SETTINGS).run_group(tx, [stated]))
     assert [result.expired for result in reaped] == [0, 0]
     assert scheduling.place(ref.task_key) == "leases"
 
@@ -224,7 +224,7 @@ async def test_the_reaper_ends_leases_that_are_not_locked(
     held, free = scheduling.start(), scheduling.start(account_id=scheduling.make_account())
     scheduling.expire(held, free)
     availabilities: list[bool] = []
-    reap = recovery.reaper(calls, TERMS, availabilities.append)
+    reap = recovery.reaper(calls, SETTINGS, availabilities.append)
     where = "account_id = 1" if table == "shares" else f"task_key = {held.task_key}"
     with locked_rows(db_url, table, where):
         await reap()
@@ -251,7 +251,7 @@ async def test_due_tasks_are_admitted_except_for_a_locked_account(
 async def test_handle_timeouts_skips_locked_leases(db_url: str, calls: Calls, scheduling: Scheduling) -> None:
     held, free = scheduling.start(), scheduling.start()
     scheduling.sql("UPDATE leases SET accept_time = now() - make_interval(days => 1), start_time = now()")
-    bulk = Bulk(calls, TERMS)
+    bulk = Bulk(calls, SETTINGS)
     with locked_rows(db_url, "tasks", "task_key = :key", key=held.task_key):
         assert await bulk.handle_timeouts(ALL) == 1
         assert scheduling.place(held.task_key) == "leases"

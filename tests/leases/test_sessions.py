@@ -12,7 +12,7 @@ from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.errors import NotFound, SessionReplaced, WorkerIdInUse
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, LeaseTerms, Outcome
+from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Outcome
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.worker import AttemptCount, Heartbeat
 from scheduler_svc.leases.report import HeartbeatAck, HeartbeatItem
@@ -125,11 +125,11 @@ class TestUnnamedLeases:
     def test_a_task_that_kills_its_worker_fails_at_the_last_loss_allowed(
         self, scheduling: Scheduling, max_losses: int
     ) -> None:
-        terms = LeaseTerms.of(Settings(max_worker_losses=max_losses))
+        settings = Settings(max_worker_losses=max_losses)
         key = scheduling.submit_one()
         for _ in range(max_losses):
             (ref,) = scheduling.claim()
-            scheduling.hello(lost=[ref], terms=terms)
+            scheduling.hello(lost=[ref], settings=settings)
         assert (scheduling.task(key).status, scheduling.place(key)) == (Status.FAILED, "")
         assert scheduling.path(key).count("failed") == max_losses
         assert scheduling.signals[-1].ended == [key]

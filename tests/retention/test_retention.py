@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from old_application.sql import one_at_a_time
+from scheduler_svc.config import Settings
 from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.webhook import Response
 from scheduler_svc.publishing.work import claim
@@ -44,11 +45,11 @@ async def round_of(retention: Retention) -> int:
 
 
 def of_tasks(calls: Calls) -> Retention:
-    return Retention(calls, tasks=HOUR, contents=None)
+    return Retention(calls, Settings(retention=HOUR.total_seconds()))
 
 
 def of_contents(calls: Calls) -> Retention:
-    return Retention(calls, tasks=None, contents=HOUR)
+    return Retention(calls, Settings(content_retention=HOUR.total_seconds()))
 
 
 def keys(scheduling: Scheduling) -> set[int]:
@@ -102,13 +103,13 @@ class TestTasks:
 
     @pytest.mark.parametrize(("age", "rest"), [(1, 1.0), (60, 6.0), (365 * 86_400, MAX_INTERVAL)])
     async def test_the_retention_runs_often_enough(self, calls: Calls, age: int, rest: float) -> None:
-        retention = Retention(calls, tasks=timedelta(seconds=age), contents=timedelta(days=1_000))
-        rests = [await retention.run_once() for _ in range(10)]
-        assert rests == [*[0.0] * 9, rest]
+        retention = Retention(calls, Settings(retention=age, content_retention=1_000 * 86_400))
+        rests = [await retention.run_once() for _ in range(11)]
+        assert rests == [*[0.0] * 10, rest]
 
     async def test_the_retention_runs_hourly_by_default(self, calls: Calls) -> None:
-        retention = Retention(calls, tasks=None, contents=None)
-        assert [await retention.run_once() for _ in range(7)] == [*[0.0] * 6, MAX_INTERVAL]
+        retention = Retention(calls, Settings())
+        assert [await retention.run_once() for _ in range(8)] == [*[0.0] * 7, MAX_INTERVAL]
 
 
 class TestWorkers:

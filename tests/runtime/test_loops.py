@@ -27,7 +27,7 @@ from scheduler_svc.runtime.group_committer import GroupCommitter
 from scheduler_svc.runtime.loops import MIN_DUE_INTERVAL, Periodic, Service, ThreadService
 from scheduler_svc.runtime.signals import Listener, Notifier
 from scheduler_svc.transactions import Database, make_engine
-from tests.harness.scheduling import FAILURE, TERMS, Scheduling, new_task
+from tests.harness.scheduling import FAILURE, SETTINGS, Scheduling, new_task
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("executor_ended")]
 
@@ -86,15 +86,15 @@ class TestReaper:
         scheduling.submit(*[new_task() for _ in range(600)])
         refs = scheduling.claim(600)
         scheduling.expire(*refs)
-        tick = recovery.reaper(calls, TERMS, availabilities.append)
-        assert [await tick(), await tick()] == [0.0, TERMS.heartbeat_interval / 3]
+        tick = recovery.reaper(calls, SETTINGS, availabilities.append)
+        assert [await tick(), await tick()] == [0.0, SETTINGS.heartbeat_interval / 3]
         assert scheduling.sql("SELECT count(*) FROM leases") == [(0,)]
         assert scheduling.place(refs[0].task_key) == "ready"
         assert availabilities == [True, True]
 
     async def test_a_database_clock_that_runs_ahead_is_logged_once(self, calls: Calls, scheduling: Scheduling) -> None:
         own = iter((100.0, 100.0, 94.0, 94.0, 94.0, 94.0))
-        tick = recovery.reaper(calls, TERMS, lambda _: None, lambda: next(own))
+        tick = recovery.reaper(calls, SETTINGS, lambda _: None, lambda: next(own))
         with capture_logs() as logs:
             for _ in range(3):
                 await tick()
@@ -185,7 +185,7 @@ class Resources:
         )
 
     def dispatcher(self) -> Dispatcher:
-        return Dispatcher(self.database, Streams(), 60.0, lambda _: None, Admission(self.calls))
+        return Dispatcher(self.database, Streams(), SETTINGS, lambda _: None, Admission(self.calls))
 
 
 async def _nothing() -> None:

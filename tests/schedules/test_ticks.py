@@ -33,7 +33,7 @@ from scheduler_svc.tasks import bulk as cleanup
 from scheduler_svc.transactions import Tx
 from tests.harness.database_faults import locked_rows
 from tests.harness.receivers import OtlpReceiver
-from tests.harness.scheduling import BOUNDS, MAX_QUEUE, Scheduling, new_task
+from tests.harness.scheduling import MAX_QUEUE, SETTINGS, Scheduling, new_task
 
 pytestmark = pytest.mark.integration
 
@@ -51,8 +51,8 @@ class Ticking:
     def __init__(self, scheduling: Scheduling, now: datetime = BEGIN) -> None:
         self.scheduling = scheduling
         self.now = now
-        self.work = Schedules(BOUNDS, read_template, clock=lambda _: self.now)
-        self.loop = Ticks(BOUNDS, read_template, clock=lambda _: self.now)
+        self.work = Schedules(SETTINGS, read_template, clock=lambda _: self.now)
+        self.loop = Ticks(SETTINGS, read_template, clock=lambda _: self.now)
 
     def create(self, account_id: int = 1, **settings: Any) -> Schedule:
         shown: ShownSchedule = self.scheduling.run(self.work.create, account_id, replace(HOURLY, **settings))
@@ -130,7 +130,7 @@ def test_each_tick_s_task_begins_a_trace(ticking: Ticking, monkeypatch: pytest.M
     with OtlpReceiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
         tracer = OtelTracer()
-        ticking.loop = Ticks(BOUNDS, read_template, clock=lambda _: ticking.now, tracer=tracer)
+        ticking.loop = Ticks(SETTINGS, read_template, clock=lambda _: ticking.now, tracer=tracer)
         schedule = ticking.create(catch_up=CatchUp.ALL)
         ticking.at(at(14))
         tracer.close(within=10)

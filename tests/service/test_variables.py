@@ -10,11 +10,8 @@ from pathlib import Path
 import pytest
 
 from console_svc.config import ConsoleSettings
-from contentgen.variables import NAMES, PREFIX, notices
+from contentgen.variables import PREFIX, notices
 from scheduler_svc.config import Settings
-from scheduler_svc.domain.lease import LeaseTerms
-from scheduler_svc.domain.task import SubmitBounds
-from tests.harness.settings import NAMES as OF_SERVICES
 from worker_svc.config import WorkerSettings
 
 pytestmark = pytest.mark.unit
@@ -70,11 +67,6 @@ def test_the_scheduler_reads_its_settings() -> None:
     assert unread(Settings, "scheduler_svc", "settings", "_settings") == deciding
 
 
-def test_the_scheduler_reads_what_it_takes_of_its_settings() -> None:
-    assert unread(SubmitBounds, "scheduler_svc", "bounds", "_bounds") == set()
-    assert unread(LeaseTerms, "scheduler_svc", "terms", "_terms") == set()
-
-
 def test_the_worker_reads_its_settings() -> None:
     assert unread(WorkerSettings, "worker_svc", "settings", "_settings") == {"insecure"}
 
@@ -89,19 +81,6 @@ def test_a_setting_that_nothing_reads_is_named(folder: str) -> None:
 
 
 # Variables that look like settings of ours: what services and command say of them.
-
-
-OF_OTHERS = {"CONTENTGEN_ACCOUNT", "CONTENTGEN_CONTEXT", "CONTENTGEN_RUN"}
-"""Of the command, and of the CLIs."""
-OF_CREATORS = {
-    "CREATOR_ASSET_HOSTS", "CREATOR_CLI_PATH", "CREATOR_ENV", "CREATOR_MAX_RESULT", "CREATOR_OPTIONS_ALLOWED",
-    "CREATOR_POLL_INTERVAL", "CREATOR_PROFILE", "CREATOR_USER",
-}  # fmt: skip
-"""Of the worker, for its CLI."""
-
-
-def test_the_list_has_what_there_is() -> None:
-    assert frozenset(OF_OTHERS).union(*OF_SERVICES.values()) == NAMES | OF_CREATORS
 
 
 @pytest.mark.parametrize(

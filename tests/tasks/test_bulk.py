@@ -25,7 +25,7 @@ from scheduler_svc.tasks import change as retrying
 from scheduler_svc.tasks.bulk import Bulk
 from scheduler_svc.tasks.rows import BatchResult
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
-from tests.harness.scheduling import BOUNDS, FAILURE, RESULT, TERMS, TIMEOUT, Scheduling, later, new_task, overtaken
+from tests.harness.scheduling import FAILURE, RESULT, SETTINGS, TIMEOUT, Scheduling, later, new_task, overtaken
 
 pytestmark = pytest.mark.integration
 
@@ -42,7 +42,7 @@ class RunBulk:
 
 @pytest.fixture
 def bulk(calls: Calls) -> RunBulk:
-    return RunBulk(Bulk(calls, TERMS))
+    return RunBulk(Bulk(calls, SETTINGS))
 
 
 @pytest.fixture
@@ -399,7 +399,7 @@ class TestCleanup:
         clean_up(bulk)
         scheduling.sql("UPDATE request_ids SET create_time = now() - interval '8 days'")
         with scheduling.transaction() as tx:
-            (answer,) = SubmitWork(BOUNDS).run_group(tx, [SubmitItem((new_task(request_id="r"),))])
+            (answer,) = SubmitWork(SETTINGS).run_group(tx, [SubmitItem((new_task(request_id="r"),))])
             clean_up(bulk)
         assert isinstance(answer, tuple)
         assert [task.task_key for task in answer] == [key]

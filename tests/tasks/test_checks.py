@@ -30,7 +30,6 @@ from scheduler_svc.domain.task import (
     TEXTS,
     Brief,
     NewTask,
-    SubmitBounds,
     as_inserted,
     counts_in_queue,
     day_of,
@@ -45,7 +44,7 @@ from scheduler_svc.tasks.messages import EDITABLE, new_task
 pytestmark = pytest.mark.unit
 
 
-BOUNDS = SubmitBounds.of(Settings())
+SETTINGS = Settings()
 
 
 def submit(**fields: object) -> pb.SubmitTaskRequest:
@@ -53,7 +52,7 @@ def submit(**fields: object) -> pb.SubmitTaskRequest:
 
 
 def read(request: pb.SubmitTaskRequest) -> NewTask:
-    with SubmitViolations(BOUNDS) as bad:
+    with SubmitViolations(SETTINGS) as bad:
         return new_task(request, bad)
 
 
@@ -307,7 +306,7 @@ def test_a_schedule_takes_the_fields_that_the_table_says(field: Field) -> None:
     request = schedule_pb.CreateScheduleRequest(account_id=1, cron="0 9 * * *", template=template)
     taken = field.in_schedule or field.name == "account_id"  # of which the schedule's own holds
     outcome = nullcontext() if taken else pytest.raises(InvalidArgument, match="unique_key|" + field.name)
-    with outcome, SubmitViolations(BOUNDS) as bad:
+    with outcome, SubmitViolations(SETTINGS) as bad:
         new_settings(request, bad)
 
 

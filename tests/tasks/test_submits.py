@@ -20,7 +20,7 @@ from scheduler_svc.tasks import submit as small_submits
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from tests.harness.cluster import Databases
 from tests.harness.database_faults import foreign_lock
-from tests.harness.scheduling import BOUNDS, MAX_QUEUE, Scheduling, later, new_task, overtaken
+from tests.harness.scheduling import MAX_QUEUE, SETTINGS, Scheduling, later, new_task, overtaken
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -164,7 +164,7 @@ class TestRequestIds:
 
         def submit(_: int) -> int:
             answers = scheduling.database.run(
-                lambda tx: SubmitWork(BOUNDS).run_group(tx, [SubmitItem((new_task(request_id="r"),))])
+                lambda tx: SubmitWork(SETTINGS).run_group(tx, [SubmitItem((new_task(request_id="r"),))])
             )
             assert isinstance(answers[0], tuple)
             task: Task = answers[0][0]

@@ -19,7 +19,7 @@ from scheduler_svc.tasks.change import retry_batch
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.transactions import Tx
 from tests.harness.cluster import Databases
-from tests.harness.scheduling import BOUNDS, FAILURE, RESULT, Scheduling, later, new_task, overtaken
+from tests.harness.scheduling import FAILURE, RESULT, SETTINGS, Scheduling, later, new_task, overtaken
 
 pytestmark = pytest.mark.integration
 
@@ -250,7 +250,7 @@ class TestConcurrently:
     def test_one_of_many_submits_creates_the_task(self, scheduling: Scheduling) -> None:
         """Each with a committer of its own, as replicas have, and several keys in opposite orders."""
         names = [f"key {number}" for number in range(8)]
-        works = [SubmitWork(BOUNDS) for _ in range(6)]
+        works = [SubmitWork(SETTINGS) for _ in range(6)]
 
         def run(i: int) -> list[int]:
             order = names if i % 2 else names[::-1]
@@ -271,7 +271,7 @@ class TestConcurrently:
         failed = [fail(scheduling) for _ in range(3)]
 
         def submits(_: int) -> None:
-            work = SubmitWork(BOUNDS)
+            work = SubmitWork(SETTINGS)
             for _turn in range(20):
                 (answer,) = scheduling.run(work.run_group, [SubmitItem((unique(),))])
                 assert isinstance(answer, tuple)
@@ -295,7 +295,7 @@ class TestConcurrently:
         first: list[Any] = []
 
         def submits(tx: Tx) -> None:
-            first.extend(SubmitWork(BOUNDS).run_group(tx, [SubmitItem((unique(),))]))
+            first.extend(SubmitWork(SETTINGS).run_group(tx, [SubmitItem((unique(),))]))
 
         (second,) = overtaken(scheduling, submits, lambda: scheduling.submit(unique()))
         assert first == [(second,)]

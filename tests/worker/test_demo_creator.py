@@ -17,19 +17,21 @@ from typing import Any
 import psutil
 import pytest
 
+from contentgen.service.settings import settings_of
 from tests.harness.creator_cli import AnsweringCli, RecordingReporter
 from tests.harness.creators import HOSTILE_TOPICS
 from tests.harness.process import installed
 from tests.harness.waiting import wait_until
+from worker_svc.config import WorkerSettings
 from worker_svc.creators import PROFILES
-from worker_svc.creators.base import Brief, CompletedCall, CreatorSettings, Job
+from worker_svc.creators.base import Brief, CompletedCall, Job
 from worker_svc.demo_creator.__main__ import main
 from worker_svc.outcome import Article, Deferred, Exit, Failed, Outcome, Reason
 
 pytestmark = pytest.mark.integration
 
 PROGRAM = str(installed("contentgen-demo-creator"))
-SETTINGS = CreatorSettings(poll_interval=0.05, max_result=3 * 1024 * 1024)
+SETTINGS = settings_of(WorkerSettings, {"creator_poll_interval": 0.05, "creator_max_result": 3 * 1024 * 1024})
 JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("人工智能的未来发展", options={"demo-seconds": "0.2"}))
 SPOKEN = ("reference", "json")
 """The profiles that it supports."""

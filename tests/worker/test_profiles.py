@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contentgen.service.settings import settings_of
 from scheduler_svc.runtime.validation import RESERVED_OPTIONS as RESERVED_BY_SCHEDULER
 from tests.harness.creator_cli import (
     DONE,
@@ -42,7 +43,6 @@ from worker_svc.creators.base import (
     TEXTS,
     Brief,
     CompletedCall,
-    CreatorSettings,
 )
 from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, RunProgress
 from worker_svc.outcome import Article, Deferred, Exit, Failed, Outcome, Reason
@@ -75,7 +75,7 @@ def failure(outcome: Outcome) -> tuple[Reason, str]:
 async def test_reference_creates_watches_and_collects(poll_interval: float) -> None:
     running = says("running", progress={"percent": 40, "step": "draft", "message": "two of five"})
     cli = scripted(create=[CREATED], status=[says("pending"), running, COMPLETED], result=[DONE])
-    outcome, report = await run(cli, settings=replace(SETTINGS, poll_interval=poll_interval))
+    outcome, report = await run(cli, settings=SETTINGS.model_copy(update={"creator_poll_interval": poll_interval}))
     assert outcome == Article("an article", quality_score=7.5)
     assert cli.commands == ["create", "status", "status", "status", "result"]
     assert report.events == ["processing", (40, "draft", "two of five")]
@@ -409,7 +409,7 @@ async def test_a_result_that_is_deferred_is_collected_by_the_next_attempt() -> N
 # The profile of llm-content-creator where the program is at odds with itself: said and not stored, or neither.
 
 ID = "0cbd9d8e-5b14-4a66-a2b6-2d8b27fd3a1f"
-LLM_SETTINGS = CreatorSettings(poll_interval=30.0, max_result=10_000)
+LLM_SETTINGS = settings_of(WorkerSettings, {"creator_poll_interval": 30.0, "creator_max_result": 10_000})
 RULE = "────────────────────────────────────────"
 IMAGES = json.dumps([{"url": "https://a.invalid/1.png", "prompt": "p"}, {"url": "https://a.invalid/2.png"}])
 SCHEMA = """
@@ -446,7 +446,7 @@ class Program:
             if score is not None:
                 database.execute("INSERT INTO quality_checks VALUES (?, 'text', ?, '1')", (ID, score))
 
-    async def run(self, stdout: str, settings: CreatorSettings = LLM_SETTINGS, *, killed: bool = False) -> Outcome:
+    async def run(self, stdout: str, settings: WorkerSettings = LLM_SETTINGS, *, killed: bool = False) -> Outcome:
         cli = ScriptedCli(self.folder, {"create": [prints(stdout, signal=9 if killed else None)]})
         return await llm.LlmContentCreator(settings).run(JOB, cli, RecordingReporter())
 
@@ -516,7 +516,7 @@ async def test_a_blank_article_and_images_that_are_none_are_no_result(
     program: Program, results: dict[str, Any]
 ) -> None:
     program.store(**results)
-    settings = CreatorSettings(poll_interval=30.0, max_result=200_000)
+    settings = settings_of(WorkerSettings, {"creator_poll_interval": 30.0, "creator_max_result": 200_000})
     assert failure(await program.run(end("已完成"), settings))[0] is Reason.CREATOR_INVALID_RESPONSE
 
 
@@ -581,7 +581,7 @@ async def test_a_table_that_is_a_view_without_bounds(
     assert words in message
 
 
-@pytest.mark.parametrize("size", [LLM_SETTINGS.max_result + 1, LLM_SETTINGS.result_output + 1])
+@pytest.mark.parametrize("size", [LLM_SETTINGS.creator_max_result + 1, LLM_SETTINGS.result_output + 1])
 async def test_a_result_above_the_limit_is_too_large(program: Program, size: int) -> None:
     program.store(article="a" * size)
     reason, message = failure(await program.run(end("已完成")))

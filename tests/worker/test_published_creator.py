@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from contentgen.service.settings import settings_of
 from tests.harness.creator_cli import RecordingReporter
 from tests.harness.guarded import FAR, guarding, living
 from tests.harness.waiting import wait_until_async
@@ -29,7 +30,8 @@ from tests.published.package import (
     picture_review,
     serving,
 )
-from worker_svc.creators.base import Brief, CreatorSettings, Job
+from worker_svc.config import WorkerSettings
+from worker_svc.creators.base import Brief, Job
 from worker_svc.creators.llm_content_creator import NO_REQUIREMENTS, LlmContentCreator
 from worker_svc.guard import now
 from worker_svc.guard.client import Guard
@@ -40,7 +42,7 @@ pytestmark = pytest.mark.integration
 
 STARTED = 20.0
 """Seconds for the program to start and make its first call, on a busy machine."""
-SETTINGS = CreatorSettings(poll_interval=30.0, max_result=3 * 1024 * 1024)
+SETTINGS = settings_of(WorkerSettings, {"creator_poll_interval": 30.0, "creator_max_result": 3 * 1024 * 1024})
 JOB = Job(
     task_id="task-0123456789ab",
     attempt=1,
@@ -84,7 +86,8 @@ class Published:
         creator = LlmContentCreator(SETTINGS)
         environ = {"PATH": os.environ["PATH"], **variables}
         program = CreatorProgram.locate(str(self.cli), (*PASSED, *passed), environ, creator.needs)
-        return Runner(self.guard, program, creator, self.folder, self.allowed_options)
+        settings = SETTINGS.model_copy(update={"creator_options_allowed": self.allowed_options})
+        return Runner(self.guard, program, creator, self.folder, settings)
 
     @asynccontextmanager
     async def open(self, endpoints: Endpoints) -> AsyncIterator[tuple[Runner, CliRun]]:

@@ -14,6 +14,7 @@ from threading import Event
 import pytest
 from structlog.testing import capture_logs
 
+from contentgen.service.settings import settings_of
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.harness.guarded import FAR, guarding, marked
 from tests.harness.processes import pending_tasks
@@ -22,7 +23,8 @@ from tests.harness.waiting import wait_until_async
 from tests.harness.worker_process import FOR_EVER, WorkerProcess, lease_in, running, worker_session
 from worker_svc.asset_folder import AssetFolder
 from worker_svc.asset_sources import Fetcher
-from worker_svc.creators.base import Cli, Creator, CreatorSettings, Job, RunReporter
+from worker_svc.config import WorkerSettings
+from worker_svc.creators.base import Cli, Creator, Job, RunReporter
 from worker_svc.folder import StartedMarks
 from worker_svc.guard import now
 from worker_svc.guard.client import Guard
@@ -31,7 +33,6 @@ from worker_svc.outcome import Article, Outcome
 from worker_svc.runner import CreatorProgram, Runner
 from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.leases import Stage
-from worker_svc.session.slots import Slots
 from worker_svc.session.worker import Worker
 from worker_svc.spool import Spool
 
@@ -176,7 +177,9 @@ async def test_term_drains_it_as_always(tmp_path: Path, runs: bool) -> None:
 
 # A worker's runs without a stream, with a real guard, real programs and a real disk.
 
-SETTINGS = CreatorSettings(poll_interval=30.0, max_result=1_000_000)
+SETTINGS = settings_of(
+    WorkerSettings, {"creator_poll_interval": 30.0, "creator_max_result": 1_000_000, "slots": 1, "queue_size": 1}
+)
 ADDRESS = "https://localhost:1/b.png"
 
 
@@ -212,11 +215,13 @@ async def working(
     for directory in (scratch, spool, started, assets):
         directory.mkdir()
     async with guarding() as guard:
-        runner = Runner(guard, CreatorProgram.locate(sys.executable, (), {}, creator.needs), creator(SETTINGS), scratch)
+        runner = Runner(
+            guard, CreatorProgram.locate(sys.executable, (), {}, creator.needs), creator(SETTINGS), scratch, SETTINGS
+        )
         with ThreadPoolExecutor(1) as disk:
             kept = AssetFolder(assets, disk, 1_000_000, fetcher)
             journal = DurableJournal(Spool(spool, disk), StartedMarks(started, disk), kept, lambda: None)
-            worker = Worker(Slots(1, 1), runner, journal, lambda: None, metrics=WorkerMetrics())
+            worker = Worker(SETTINGS, runner, journal, lambda: None, metrics=WorkerMetrics())
             try:
                 yield worker, guard
             finally:

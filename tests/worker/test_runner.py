@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from contentgen.service.settings import SettingsError
+from contentgen.service.settings import SettingsError, settings_of
 from tests.harness.creator_cli import RecordingReporter
 from tests.harness.guarded import FAMILY, FAR, guarding, marked, python
 from worker_svc import output
-from worker_svc.creators.base import Brief, Cli, CompletedCall, Creator, CreatorSettings, Job, Needs, RunReporter, call
+from worker_svc.config import WorkerSettings
+from worker_svc.creators.base import Brief, Cli, CompletedCall, Creator, Job, Needs, RunReporter, call
 from worker_svc.guard import now
 from worker_svc.guard.client import Guard
 from worker_svc.outcome import MAX_OUTPUT, Article, Failed, Outcome, Reason, RunOutput
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.integration
 
 # A run of a CLI under a real guard: its folder, its environment, and stdout as a file.
 
-SETTINGS = CreatorSettings(poll_interval=0.1, max_result=1_000)
+SETTINGS = settings_of(WorkerSettings, {"creator_poll_interval": 0.1, "creator_max_result": 1_000})
 NEEDS = Needs(folders=("data",), inherited=("KEY",), fixed={"KIND": "file"})
 LARGE = 1024 * 1024
 BEGINS = "import signal; print('it began', flush=True); signal.pause()"
@@ -51,7 +52,9 @@ async def guard() -> AsyncIterator[Guard]:
 
 def runner(guard: Guard, folder: Path, **environ: str) -> Runner:
     variables = {"PATH": os.environ["PATH"], **environ}
-    return Runner(guard, CreatorProgram.locate(sys.executable, ("NAMED",), variables, NEEDS), Needy(SETTINGS), folder)
+    return Runner(
+        guard, CreatorProgram.locate(sys.executable, ("NAMED",), variables, NEEDS), Needy(SETTINGS), folder, SETTINGS
+    )
 
 
 def names_in(folder: Path) -> list[str]:
@@ -139,7 +142,7 @@ async def test_the_output_limit_applies_to_a_file(guard: Guard, tmp_path: Path) 
 
 async def test_a_missing_program_is_the_task_s_error_with_a_file_too(guard: Guard, tmp_path: Path) -> None:
     program = CreatorProgram.locate("/no/such/creator", (), {}, NEEDS)
-    async with Runner(guard, program, Needy(SETTINGS), tmp_path).open("run", now() + FAR) as run:
+    async with Runner(guard, program, Needy(SETTINGS), tmp_path, SETTINGS).open("run", now() + FAR) as run:
         done = await call(run, ["create"], limit=None, to_file=True)
     assert isinstance(done, Failed)
     assert done.reason is Reason.CREATOR_CLI_NOT_FOUND
@@ -193,7 +196,7 @@ async def test_a_version_that_a_profile_refuses_is_reported_with_the_path(guard:
 
     program = CreatorProgram.locate(sys.executable, (), {}, NEEDS)
     with pytest.raises(CliUnusableError, match="cannot be used: it is of no use") as caught:
-        await Runner(guard, program, Wary(SETTINGS), tmp_path).version()
+        await Runner(guard, program, Wary(SETTINGS), tmp_path, SETTINGS).version()
     assert sys.executable in str(caught.value)
 
 
@@ -208,7 +211,7 @@ async def test_a_cli_that_never_prints_its_version_is_unusable_and_leaves_nothin
     program = CreatorProgram.locate(str(cli), (), os.environ, NEEDS)
     async with asyncio.timeout(20):
         with pytest.raises(CliUnusableError) as caught:
-            await Runner(guard, program, Needy(SETTINGS), scratch).version()
+            await Runner(guard, program, Needy(SETTINGS), scratch, SETTINGS).version()
     assert str(caught.value) == (
         f"the CLI {cli} cannot be run: --version did not end within 0.5 s;"
         " set CREATOR_CLI_PATH (--creator-cli-path) to the creator CLI"
@@ -309,7 +312,8 @@ async def test_only_options_of_the_profile_or_that_the_operator_names_reach_the_
     guard: Guard, tmp_path: Path, allowed: Sequence[str] | None, refused: str
 ) -> None:
     program = CreatorProgram.locate(sys.executable, (), {}, NEEDS)
-    runner = Runner(guard, program, Choosy(SETTINGS), tmp_path, allowed)
+    settings = SETTINGS.model_copy(update={"creator_options_allowed": allowed})
+    runner = Runner(guard, program, Choosy(settings), tmp_path, settings)
     job = Job("task-1", 1, Brief("a topic", options={"task": "1", "output": "/etc/passwd", "known": "2"}))
     async with runner.open("run", now() + FAR) as run:
         outcome = await runner.execute(run, job, RecordingReporter())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, Required, TypedDict, Unpack
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Required, TypedDict, Unpack
 
 from contentgen.submit_fields import BRIEF
 from worker_svc.creators.progress import RunProgress
@@ -32,6 +32,9 @@ from worker_svc.outcome import (
     of_spawn_error,
     of_time_out,
 )
+
+if TYPE_CHECKING:
+    from worker_svc.config import WorkerSettings
 
 # What a task asks to have written, as creators read it: `contentgen/submit_fields.py` lists it; a CLI gets options.
 
@@ -129,17 +132,6 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class CreatorSettings:
-    poll_interval: float  # seconds between two `status` calls (CREATOR_POLL_INTERVAL)
-    max_result: int  # bytes of body and HTML together (CREATOR_MAX_RESULT)
-
-    @property
-    def result_output(self) -> int:
-        """Bytes of stdout that hold any allowed result: JSON needs up to three bytes for one, as in escaped emoji."""
-        return 3 * self.max_result + 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
 class Needs:
     """What a profile's CLI needs to run; the runner provides it, also for `--version`."""
 
@@ -204,7 +196,7 @@ class Creator(ABC):
     options: Collection[str] = ()
     """Creator options that its CLI is known to take: allowed unless CREATOR_OPTIONS_ALLOWED is set."""
 
-    def __init__(self, settings: CreatorSettings) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
 
     @abstractmethod
@@ -290,9 +282,9 @@ def failure(done: CompletedCall | Failed) -> Failed | Deferred | None:
     return deferred_by(done) or of_exit(done.exit, done.stderr_tail)
 
 
-def result_of(done: CompletedCall | Failed, settings: CreatorSettings) -> Outcome:
+def result_of(done: CompletedCall | Failed, settings: WorkerSettings) -> Outcome:
     if isinstance(done, Failed):
         return done
     return failure(done) or of_output(
-        done.stdout, truncated=done.truncated, max_result=settings.max_result, stderr=done.stderr_tail
+        done.stdout, truncated=done.truncated, max_result=settings.creator_max_result, stderr=done.stderr_tail
     )

@@ -16,14 +16,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker_svc.creators import base
 from worker_svc.creators.base import (
     Cli,
     CompletedCall,
     Creator,
-    CreatorSettings,
     Job,
     Needs,
     RunReporter,
@@ -31,6 +30,9 @@ from worker_svc.creators.base import (
 )
 from worker_svc.creators.progress import RunProgress
 from worker_svc.outcome import Failed, Outcome, Reason, clean, failed, of_document, of_exit
+
+if TYPE_CHECKING:
+    from worker_svc.config import WorkerSettings
 
 # The SQLite database that a run leaves in its working folder. Reading it blocks.
 
@@ -231,7 +233,7 @@ def create_arguments(job: Job) -> Sequence[str]:
     return arguments("create", {"type": "content-creator", "mode": "sync"} | brief.arguments(_TEXTS))
 
 
-def _outcome(completed_call: CompletedCall, path: Path, settings: CreatorSettings) -> Outcome:
+def _outcome(completed_call: CompletedCall, path: Path, settings: WorkerSettings) -> Outcome:
     stderr = completed_call.stderr_tail
     if fault := of_exit(completed_call.exit, stderr, reason(stderr)):
         return fault
@@ -244,7 +246,7 @@ def _outcome(completed_call: CompletedCall, path: Path, settings: CreatorSetting
     return _result(CreateOutput(completed_call.stdout), run, settings, stderr)
 
 
-def _result(output: CreateOutput, run: StoredRun, settings: CreatorSettings, stderr: str) -> Outcome:
+def _result(output: CreateOutput, run: StoredRun, settings: WorkerSettings, stderr: str) -> Outcome:
     state = output.state_of(run.task_id)
     if state is None:
         return _invalid("the CLI exited with status 0 and did not say how its run had ended", stderr)
@@ -257,7 +259,7 @@ def _result(output: CreateOutput, run: StoredRun, settings: CreatorSettings, std
         return _invalid("the CLI says that the run is completed, and stored no article", stderr)
     score = output.score() if run.score is None else run.score
     document: dict[str, Any] = {"content": run.article, "images": run.images, "qualityScore": score}
-    return of_document(document, settings.max_result, stderr)
+    return of_document(document, settings.creator_max_result, stderr)
 
 
 def _why(output: CreateOutput, run: StoredRun) -> str:

@@ -7,14 +7,13 @@ the second attempt on `status` comes first, and a run that it finds is watched o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker_svc.creators import progress
 from worker_svc.creators.base import (
     Cli,
     CompletedCall,
     Creator,
-    CreatorSettings,
     Job,
     RunReporter,
     call,
@@ -24,6 +23,9 @@ from worker_svc.creators.base import (
     result_of,
 )
 from worker_svc.outcome import Deferred, Failed, Outcome, Reason, failed, last_document
+
+if TYPE_CHECKING:
+    from worker_svc.config import WorkerSettings
 
 CREATE_TIMEOUT, STATUS_TIMEOUT, RESULT_TIMEOUT = 30.0, 10.0, 30.0  # seconds that one call of each may take
 MAX_STATUS_CALLS = 3  # calls of `status` in a row that may fail before the attempt fails
@@ -54,13 +56,13 @@ class _ReferenceRun:
     job: Job
     cli: Cli
     report: RunReporter
-    settings: CreatorSettings
+    settings: WorkerSettings
     started: bool = False
 
     async def outcome(self) -> Outcome:
         status = await self._adopted() or await self._created()
         while isinstance(status, _Status) and status.state not in _ENDED:
-            status = await self._next_status(self.settings.poll_interval)
+            status = await self._next_status(self.settings.creator_poll_interval)
         if not isinstance(status, _Status):
             return status
         if status.state == "completed":
@@ -85,7 +87,7 @@ class _ReferenceRun:
         return outcome or await self._next_status(FIRST_POLL_INTERVAL)
 
     async def _next_status(self, wait: float) -> _Status | Failed | Deferred:
-        await self.report.pause(min(wait, self.settings.poll_interval))
+        await self.report.pause(min(wait, self.settings.creator_poll_interval))
         status = await self._status()
         return self._reported(status) if isinstance(status, _Status) else status
 
@@ -104,7 +106,7 @@ class _ReferenceRun:
         for _ in range(MAX_STATUS_CALLS - 1):
             if isinstance(status, _Status):
                 break
-            await self.report.pause(min(self.settings.poll_interval, FIRST_POLL_INTERVAL))
+            await self.report.pause(min(self.settings.creator_poll_interval, FIRST_POLL_INTERVAL))
             status = await self._ask()
         return status
 

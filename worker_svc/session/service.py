@@ -27,7 +27,6 @@ from worker_svc.asset_folder import AssetFolder
 from worker_svc.asset_sources import Fetcher
 from worker_svc.config import WorkerSettings
 from worker_svc.creators import PROFILES
-from worker_svc.creators.base import CreatorSettings
 from worker_svc.folder import StartedMarks, WorkerFolder
 from worker_svc.guard import now
 from worker_svc.guard.child import GuardLostError
@@ -41,7 +40,6 @@ from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.leases import NO_TRACER, Tracer
 from worker_svc.session.loop import cancelled, first_of
 from worker_svc.session.scheduler_connection import SchedulerConnection
-from worker_svc.session.slots import Slots
 from worker_svc.session.worker import Worker
 from worker_svc.spool import Spool
 
@@ -199,16 +197,14 @@ async def _scraped(address: Address | None, metrics: WorkerMetrics, sampling: Wo
 
 
 def make_runner(settings: WorkerSettings, guard: Guard, folder: WorkerFolder, metrics: WorkerMetrics) -> Runner:
-    limits = CreatorSettings(settings.creator_poll_interval, settings.creator_max_result)
-    creator = PROFILES[settings.creator_profile](limits)
+    creator = PROFILES[settings.creator_profile](settings)
     program = CreatorProgram.locate(settings.creator_cli_path, settings.creator_env, os.environ, creator.needs)
     return Runner(
         guard,
         program,
         creator,
         folder.scratch,
-        settings.creator_options_allowed,
-        user=settings.cli_user(),
+        settings,
         on_exit=lambda child_exit, seconds: metrics.cli_ended(child_exit.code, seconds),
     )
 
@@ -240,11 +236,10 @@ def make_worker(
 ) -> Worker:
     """Returns a worker that sets `wake` when it may have something to send."""
     spool, marks = Spool(folder.spool, disk), StartedMarks(folder.started, disk)
-    slots = Slots(1, 0) if settings.run_one else Slots(settings.slots, settings.queue_size)
     fetcher = Fetcher(settings.creator_asset_hosts) if settings.creator_asset_hosts else None
     assets = AssetFolder(folder.assets, disk, settings.creator_max_result, fetcher)
     journal = DurableJournal(spool, marks, assets, wake.set)
-    return Worker(slots, runner, journal, wake.set, metrics=metrics, tracer=tracer, runs_one=settings.run_one)
+    return Worker(settings, runner, journal, wake.set, metrics=metrics, tracer=tracer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from math import inf
 import structlog
 
 from contentgen.v1 import worker_service_pb2 as pb
-from worker_svc.config import MAX_SLOTS
+from worker_svc.config import MAX_SLOTS, WorkerSettings
 from worker_svc.guard import now
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.outcome import Article, Deferred, Failed, Outcome
@@ -43,16 +43,14 @@ class Worker:
 
     def __init__(
         self,
-        slots: Slots,
+        settings: WorkerSettings,
         runner: Runner,
         journal: DurableJournal,
         on_change: Callable[[], None],
         *,
         metrics: WorkerMetrics,
         tracer: Tracer = NO_TRACER,
-        runs_one: bool = False,
     ) -> None:
-        """`runs_one`: it drains by itself after the first run, and its one slot stays the only one."""
         self.book = LeaseBook()
         self.outbox = Outbox()
         self.broken = asyncio.Event()
@@ -62,8 +60,9 @@ class Worker:
         self.empty = asyncio.Event()
         """Set while no lease is held: every one has ended and is acknowledged."""
         self.empty.set()
-        self._runs_one = runs_one
-        self.slots = slots
+        self._runs_one = settings.run_one
+        """Whether it drains by itself after the first run, and its one slot stays the only one."""
+        self.slots = Slots(1, 0) if settings.run_one else Slots(settings.slots, settings.queue_size)
         self._guard = runner.guard
         self.journal = journal
         self._on_change = on_change
@@ -72,7 +71,7 @@ class Worker:
         self.probes = Probes(runner.version, self._circuit_opened, on_change)
         self.reporters = LeaseReporters(self.book, self._add, on_change)
         self.uploads = AssetUploads(journal.assets, self._report_by, self._add)
-        self.intake = Intake(self.book, slots, journal, self.probes)
+        self.intake = Intake(self.book, self.slots, journal, self.probes)
         self._executor = LeaseExecutor(self.book, runner, journal, self.reporters.open, self._ran)
         self._assigned: dict[str, pb.AssignedLease] = {}  # those that wait for a slot
         self._executions: dict[str, asyncio.Task[PendingUpdate]] = {}

@@ -10,17 +10,19 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from contentgen.service.settings import settings_of
 from lab.fuzz.generating import spoilt
 from lab.fuzz.inputs import documents
 from tests.harness.creator_cli import AnsweringCli
+from worker_svc.config import WorkerSettings
 from worker_svc.creators import PROFILES, progress
-from worker_svc.creators.base import MAX_PAUSE, Brief, CompletedCall, CreatorSettings, Job
+from worker_svc.creators.base import MAX_PAUSE, Brief, CompletedCall, Job
 from worker_svc.outcome import MAX_MESSAGE, MAX_STDERR, Deferred, Exit, Failed, Outcome, clean_tail
 from worker_svc.output import LineSplitter
 from worker_svc.session import wire
 from worker_svc.session.leases import Lease
 
-_SETTINGS = CreatorSettings(poll_interval=1.0, max_result=100_000)
+_SETTINGS = settings_of(WorkerSettings, {"creator_poll_interval": 1.0, "creator_max_result": 100_000})
 _RESULT = ("content", "htmlContent", "images", "qualityScore", "progress")
 _STATUS = ("status", "progress", "error", "percent", "step", "message")
 _FAILURES = (Exit(1, None), Exit(75, None), Exit(255, None), Exit(None, 9), Exit(None, 77))
@@ -94,7 +96,7 @@ def check(outcome: Outcome) -> None:
     else:
         assert outcome.content.strip()
         assert not any("\0" in text for text in (outcome.content, outcome.html, *outcome.images))
-        assert len((outcome.content + outcome.html).encode()) <= _SETTINGS.max_result
+        assert len((outcome.content + outcome.html).encode()) <= _SETTINGS.creator_max_result
 
 
 def progress_line(source: random.Random, _: Path) -> None:
