@@ -5,7 +5,6 @@ Run by `make verify`; `--write` makes them so. The list is static: an installati
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from contentgen.service.settings import ServiceSettings, described, flag_of, var
 from lab.benchmarks.kept import Part, table
 from scheduler_svc.config import Settings
 from tests.harness.settings import KINDS, NAMES
+from verification.generated.document import differences
 from worker_svc.guard.process.procfs import VARIABLE as OF_CLIS
 
 ROOT = Path(__file__).parents[2]
@@ -44,12 +44,7 @@ operators' command has [some of its own](operators.md#which-scheduler).
 def main(arguments: list[str]) -> int:
     """Returns the exit status: 0 if both files are right (now), else 1 with what is wrong on the standard output."""
     files = {DOCUMENT: document(), VARIABLES: _NAMES.replaced(VARIABLES.read_text(), names())}
-    findings: list[str] = []
-    for path, expected in files.items():
-        if "--write" in arguments:
-            path.write_text(expected)
-        present = path.read_text() if path.exists() else ""
-        findings += difflib.unified_diff(present.splitlines(), expected.splitlines(), str(path), "code", lineterm="")
+    findings = [line for path, expected in files.items() for line in differences(path, expected, arguments)]
     print("\n".join(findings) or "docs/settings.md and contentgen/variables.py have the settings of all services")
     return 1 if findings else 0
 
