@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import UnionType
@@ -31,7 +31,7 @@ from contentgen.client.transport import run
 from contentgen.client.watch import STREAM_TIMEOUT
 from contentgen.client.webhooks import SENDS
 from contentgen.rpcs import RPCS as ROWS
-from contentgen.submit_fields import BRIEF, BY_NAME
+from contentgen.submit_fields import BY_NAME
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import asset_service_pb2 as asset_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
@@ -46,25 +46,37 @@ TIMEOUT = 5.0
 SLACK = 2.0
 """Seconds, because gRPC rounds the deadline, and the call takes some time to arrive."""
 TASK_ID = "task-000000000000000a"
-SUBMIT: dict[str, Any] = {
-    "account_id": 1,
-    **{field.name: f"a {field.name}" for field in BRIEF},
-    "priority": 8,
-    "auto_approve": False,
-    "max_retries": 2,
-    "auto_retry": True,
-    "timeout": 60.0,
-    "schedule_time": "2030-01-31T08:00:00+08:00",
-    "request_id": "r1",
-    "labels": {"order": "7"},
-    "creator_options": {"model": "m"},
-    "initial_backoff": 1.0,
-    "backoff_multiplier": 1.5,
-    "max_backoff": 9.0,
-    "expire_time": "2030-02-28T08:00:00+08:00",
-    "unique_key": "u1",
-    "unique_for": 3_600.0,
-}
+VALUES = {str: "text", int: 3, float: 60.0, bool: True, datetime: datetime(2030, 1, 31, tzinfo=UTC)}
+
+
+def arguments(method: str, **given: Any) -> dict[str, Any]:
+    """Every argument of a method, the keys of its `**` too: what is given, and else a value of its type."""
+    hints = get_type_hints(getattr(ContentGenerationClient, method))
+    del hints["return"]
+    for name, hint in [*hints.items()]:
+        if get_origin(hint) is Unpack:
+            del hints[name]
+            hints |= get_type_hints(*get_args(hint))
+    return {name: given[name] if name in given else value_of(hint) for name, hint in hints.items()}
+
+
+def value_of(kind: Any) -> Any:
+    """A value of this type that is none of a field's defaults."""
+    origin, kinds = get_origin(kind), get_args(kind)
+    if kind in VALUES:
+        return VALUES[kind]
+    if origin is Literal:
+        return kinds[0]
+    if origin in {Union, UnionType}:
+        return value_of(kinds[0])
+    if origin is Mapping:
+        return {value_of(kinds[0]): value_of(kinds[1])}
+    if origin in {Collection, Iterable, Sequence}:
+        return [value_of(kinds[0])]
+    raise AssertionError(f"no value is known of the type {kind}: give the argument in `GIVEN`")
+
+
+SUBMIT = arguments("submit_task", auto_approve=False, schedule_time="2030-01-31T08:00:00+08:00")
 EDIT = {name: value for name, value in SUBMIT.items() if BY_NAME[name].changeable}
 NAMED = {
     "BatchSubmitTasks": "submit_tasks",
@@ -93,47 +105,17 @@ GIVEN: dict[str, dict[str, Any]] = {
     "UpdateSchedule": {"task": {"topic": "news"}, "task_changes": None},
 }
 """Arguments that do not follow from the types of their parameters."""
-VALUES = {str: "text", int: 3, float: 60.0, bool: True, datetime: datetime(2030, 1, 31, tzinfo=UTC)}
 
 
 def make_call(client: ContentGenerationClient, rpc: str) -> None:
     """Calls the method of an RPC with every argument; of a list it takes all, of a stream the first."""
     name = NAMED.get(rpc) or re.sub(r"(?<!^)(?=[A-Z])", "_", rpc).lower().replace("list_", "iter_")
-    given = GIVEN.get(rpc, {})
-    hints = parameters(getattr(ContentGenerationClient, name))
-    result = getattr(client, name)(**{key: given[key] if key in given else value_of(hints[key]) for key in hints})
+    result = getattr(client, name)(**arguments(name, **GIVEN.get(rpc, {})))
     if name.startswith("iter_"):
         list(result)
     elif name == "watch":
         with contextlib.closing(result):
             next(result)
-
-
-def parameters(method: Callable[..., Any]) -> dict[str, Any]:
-    """The types of a method's parameters, and of the keys of its `**`."""
-    hints = get_type_hints(method)
-    del hints["return"]
-    for name, hint in [*hints.items()]:
-        if get_origin(hint) is Unpack:
-            del hints[name]
-            hints |= get_type_hints(*get_args(hint))
-    return hints
-
-
-def value_of(kind: Any) -> Any:
-    """A value of this type that is none of a field's defaults."""
-    origin, kinds = get_origin(kind), get_args(kind)
-    if kind in VALUES:
-        return VALUES[kind]
-    if origin is Literal:
-        return kinds[0]
-    if origin in {Union, UnionType}:
-        return value_of(kinds[0])
-    if origin is Mapping:
-        return {value_of(kinds[0]): value_of(kinds[1])}
-    if origin in {Collection, Iterable, Sequence}:
-        return [value_of(kinds[0])]
-    raise AssertionError(f"no value is known of the type {kind}: give the argument in `GIVEN`")
 
 
 BEYOND: dict[str, float] = {
