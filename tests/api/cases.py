@@ -13,12 +13,11 @@ from grpc import StatusCode
 
 from contentgen.rpcs import METHODS
 from contentgen.submit_fields import BRIEF
-from tests.api.world import Fields, World
+from tests.api.world import FUTURE, Fields, World
 
 NOTHING = "9007199254740993"
 """The id of no account, content, schedule, webhook or delivery."""
 NO_TASK = "task-0000000000000001"
-FUTURE = "2999-01-01T00:00:00Z"
 WAITS = "TASK_STATUS_PENDING"
 
 

@@ -24,6 +24,8 @@ MISSING_IDS = {
     "worker_id": ("nobody",),
     **dict.fromkeys(("account_id", "content_id", "delivery_id", "schedule_id", "webhook_id"), (NOTHING,)),
 }
+OTHER_LISTS = taking("page_token") - taking("task_id") - taking("content_id") - taking("webhook_id")
+"""Of all things, or of an account's."""
 
 
 def about_one(good: Iterable[Good]) -> Iterator[Bad]:
@@ -38,15 +40,9 @@ def about_one(good: Iterable[Good]) -> Iterator[Bad]:
                 yield missing(rpc, {field: missing_id}, field.removesuffix("_id"), missing_id)
 
 
-def pages_of_others() -> Iterator[Bad]:
-    """A list of all things, or of an account's, refuses the token of a page of another list."""
-    for rpc in sorted(taking("page_token") - taking("task_id") - taking("content_id") - taking("webhook_id")):
-        yield Bad(rpc, OTHER_PAGE, fields=("page_token",))
-
-
 GOOD: list[Good] = [case for module in MODULES for case in module.GOOD]
 BAD: list[Bad] = [
     *about_one(GOOD),
-    *pages_of_others(),
+    *(Bad(rpc, OTHER_PAGE, fields=("page_token",)) for rpc in sorted(OTHER_LISTS)),
     *(case for module in MODULES for case in getattr(module, "BAD", ())),
 ]

@@ -14,7 +14,8 @@ from grpc import StatusCode, aio
 from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
-from tests.api.cases import FUTURE, NOTHING, OWN, Bad, Good, The, an_opaque_token, missing, of
+from tests.api.cases import NOTHING, OWN, Bad, Good, The, an_opaque_token, missing, of
+from tests.api.world import FUTURE
 from tests.harness.client import invalid_state, not_found, refused
 from tests.harness.maker import Desk, Maker
 from tests.harness.replicas import serving_beside
