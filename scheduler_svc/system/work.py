@@ -28,7 +28,7 @@ LONG_LOCK_LIMIT = 5.0
 
 
 class SystemStatus:
-    """Lives on the event loop."""
+    """Lives on the event loop. Reads of the service that need no more than a statement run by its `calls`."""
 
     def __init__(
         self,
@@ -41,23 +41,23 @@ class SystemStatus:
 
         `seen_for` tells for how many seconds a transaction has been seen as the oldest.
         """
-        self._calls = calls
+        self.calls = calls
         self._own = own
         self._interval = settings.heartbeat_interval
         self._seen_for = seen_for
 
     async def run_once(self) -> float:
         """Announces this replica's state; returns the seconds until the next time."""
-        await self._calls.run(lambda tx: tx.system.announce(self._own()))
+        await self.calls.run(lambda tx: tx.system.announce(self._own()))
         return self._interval
 
     async def withdraw(self) -> None:
         """Removes this replica's state. If the database is away, the others notice its silence."""
         with suppress(StoreUnavailable):
-            await self._calls.run(lambda tx: tx.system.withdraw(self._own().scheduler_id))
+            await self.calls.run(lambda tx: tx.system.withdraw(self._own().scheduler_id))
 
     async def get(self) -> System:
-        system = await self._calls.run(self._read)
+        system = await self.calls.run(self._read)
         if any(holder.waited_for for holder in system.lock_holders) or not any(
             lane.set_aside for replica in system.replicas for lane in replica.lanes.values()
         ):
@@ -78,7 +78,7 @@ class SystemStatus:
         """Returns the sessions that ours wait for, the longest transaction first; empty if none was seen in time."""
         until = time.monotonic() + LOCK_HOLDERS_TIMEOUT
         try:
-            while not (holders := await self._calls.run(_holders)) and time.monotonic() < until:  # noqa: ASYNC110
+            while not (holders := await self.calls.run(_holders)) and time.monotonic() < until:  # noqa: ASYNC110
                 await asyncio.sleep(_LOCK_HOLDERS_INTERVAL)
         except StoreUnavailable:
             return ()

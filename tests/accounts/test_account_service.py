@@ -11,6 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
+from tests.api.cases import NOTHING, OWN, Bad, Good, missing, of
 from tests.harness.client import bad_fields, pages_of
 from tests.harness.scripted_worker import ScriptedWorker
 
@@ -117,3 +118,47 @@ async def test_submitted_tasks_run_after_their_account_was_deactivated(
     await tasks.RetryTask(task_pb.RetryTaskRequest(task_id=task_id))
     (lease,) = await worker.take()
     assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_COMMITTED
+
+
+# What tests/api calls: requests that are answered, and those that are refused.
+LARGEST_QUOTAS = {
+    "max_pending_tasks": 2_147_483_647,
+    "max_priority": 10,
+    "max_starts_per_minute": 2_147_483_647,
+    "max_asset_bytes": "9223372036854775807",
+}
+ACCOUNT = {"name": "新闻", "max_concurrent_tasks": 2_147_483_647, "weight": 1_000.0, "active": True, **LARGEST_QUOTAS}
+ALL_PATHS = "name,maxConcurrentTasks,weight,active,maxPendingTasks,maxPriority,maxStartsPerMinute,maxAssetBytes"
+GOOD = [
+    Good("CreateAccount", {"name": "n"}, {"account": {"weight": 1.0, "active": True, "create_time": str}}),
+    Good(
+        "CreateAccount",
+        {key: value for key, value in ACCOUNT.items() if key != "active"},
+        {"account": {**ACCOUNT, "account_id": lambda number: int(number) > 0}},
+    ),
+    Good("GetAccount", {"account_id": OWN}, {"account": {"account_id": OWN, "max_concurrent_tasks": 0}}),
+    Good("ListAccounts", {"page_size": 1}, {"accounts": [{"active": bool}], "next_page_token": str}),
+    Good(
+        "UpdateAccount",
+        {"account": {**of(account="account"), **ACCOUNT}, "update_mask": ALL_PATHS},
+        {"account": ACCOUNT},
+    ),
+    Good(
+        "UpdateAccount",
+        {"account": {**of(account="inactive"), "active": True}, "update_mask": "active"},
+        {"account": {"name": "an account", "active": True}},
+    ),
+    Good("DeactivateAccount", of(account="account"), {"account": {"active": False}}),
+]
+BAD = [
+    Bad("CreateAccount", {"max_concurrent_tasks": -1}, fields=("name", "max_concurrent_tasks")),
+    Bad("CreateAccount", {"name": "n" * 201, "weight": 0}, fields=("name", "weight")),
+    Bad("ListAccounts", {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
+    Bad("UpdateAccount", {}, fields=("account.account_id", "update_mask")),
+    Bad(
+        "UpdateAccount",
+        {"account": {"account_id": OWN}, "update_mask": "name,accountId,createTime"},
+        fields=("update_mask.paths[1]", "update_mask.paths[2]", "account.name"),
+    ),
+    missing("UpdateAccount", {"account": {"account_id": NOTHING}, "update_mask": "active"}, "account"),
+]

@@ -1,18 +1,24 @@
-"""What a table of RPCs is made of: good requests with the shape of their answer, bad ones with how they are refused."""
+"""What the catalogue is made of: good requests with the shape of their answer, bad ones with how they are refused.
+
+Each file that tests RPCs has their rows, as `GOOD` and `BAD`; `catalogue` collects them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from grpc import StatusCode
 
 from contentgen.rpcs import METHODS
-from tests.api.world import Fields, World
+from contentgen.submit_fields import BRIEF
+from tests.api.world import FUTURE, Fields, World
 
 NOTHING = "9007199254740993"
 """The id of no account, content, schedule, webhook or delivery."""
+NO_TASK = "task-0000000000000001"
+WAITS = "TASK_STATUS_PENDING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +29,45 @@ class The:
     field: str
 
 
-def _id_of(field: str) -> Callable[[str], dict[str, The]]:
-    return lambda what: {field: The(what, field)}
+def of(**made: str) -> dict[str, The]:
+    """The field of a request that names what `World.make` makes: `content_id` of `content="approved"`."""
+    return {f"{kind}_id": The(what, f"{kind}_id") for kind, what in made.items()}
 
 
-account, content, delivery, schedule, task, webhook, worker = (
-    _id_of(f"{name}_id") for name in ("account", "content", "delivery", "schedule", "task", "webhook", "worker")
-)
-"""The field of a request that names what `World.make` makes."""
 OWN = The("own", "account_id")
 OTHER_PAGE = {"page_token": The("page_of_tasks", "next_page_token")}
 """A token of a list of tasks."""
+SUBMIT = {"account_id": OWN, "topic": "a topic"}
+FULL_SUBMIT = {
+    **SUBMIT,
+    **{field.name: f"{field.name}, 未来" for field in BRIEF},
+    "priority": 10,
+    "auto_approve": False,
+    "max_retries": 100,
+    "auto_retry": False,
+    "timeout": "1s",
+    "schedule_time": FUTURE,
+    "request_id": "once",
+    "labels": {"k" * 63: "v" * 255, "empty": ""},
+    "creator_options": {"length": "800"},
+    "initial_backoff": "0.250s",
+    "backoff_multiplier": 1.5,
+    "max_backoff": "2592000s",
+    "expire_time": "2999-01-02T00:00:00Z",
+    "unique_key": "only one",
+    "unique_for": "86400s",
+}
+"""A submit with every field."""
+
+
+def a_task_id(text: Any) -> bool:
+    """`task-` and at least 12 hex digits."""
+    digits = str(text).removeprefix("task-")
+    return digits != text and len(digits) >= 12 and int(digits, 16) > 0
+
+
+def an_opaque_token(text: Any) -> bool:
+    return isinstance(text, str) and len(text) > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +102,7 @@ class Bad(Case):
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def not_found(rpc: str, request: Mapping[str, Any], resource_type: str, resource_id: str = NOTHING) -> Bad:
+def missing(rpc: str, request: Mapping[str, Any], resource_type: str, resource_id: str = NOTHING) -> Bad:
     metadata = {"resource_type": resource_type, "resource_id": resource_id}
     return Bad(rpc, request, StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND", metadata=metadata)
 
@@ -76,13 +110,6 @@ def not_found(rpc: str, request: Mapping[str, Any], resource_type: str, resource
 def taking(field: str) -> Set[str]:
     """The RPCs whose requests have a field of this name."""
     return {method.name for method in METHODS.values() if field in method.input_type.fields_by_name}
-
-
-def about_one(resource_type: str, rpcs: Set[str], missing_id: str = NOTHING) -> Iterator[Bad]:
-    """RPCs about one thing are refused without its id, and with the id of nothing."""
-    for rpc in sorted(rpcs):
-        yield Bad(rpc, {}, fields=(f"{resource_type}_id",))
-        yield not_found(rpc, {f"{resource_type}_id": missing_id}, resource_type, missing_id)
 
 
 def wrong_state(rpc: str, request: Mapping[str, Any], current: str, required: str) -> Bad:

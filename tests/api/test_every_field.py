@@ -18,8 +18,8 @@ from contentgen.v1.content_service_pb2 import Content, PublishPoolEntry
 from contentgen.v1.task_pb2 import Task
 from scheduler_svc.domain.content import ContentEdit
 from scheduler_svc.tasks.messages import EDITABLE
-from tests.api import other_cases, task_cases
 from tests.api.cases import Good, differences, resolved, taking
+from tests.api.catalogue import GOOD
 from tests.api.wire import NAMES, request_of, send
 from tests.api.world import World
 from tests.harness.client import refusal_of, refused
@@ -113,11 +113,7 @@ def named(leaf: Leaf, value: Any) -> str:
 # Each field of each request, spoiled: the refusal names it, and nothing is ever a defect of the scheduler.
 
 
-FULLEST = {
-    case.rpc: case
-    for case in sorted([*task_cases.GOOD, *other_cases.GOOD], key=lambda case: len(str(case.request)))
-    if not case.polled
-}
+FULLEST = {case.rpc: case for case in sorted(GOOD, key=lambda case: len(str(case.request))) if not case.polled}
 """Of each RPC the good request that says most."""
 IDS_OF_NOTHING = {
     **dict.fromkeys(taking("task_id"), "task_id"),

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contentgen.rpcs import METHODS, SERVICES, path_of
-from tests.api import other_cases, task_cases
 from tests.api.cases import Bad, Good, differences, name_of, resolved
+from tests.api.catalogue import BAD, GOOD
 from tests.api.wire import NAMES
 from tests.api.world import World
 from tests.harness.client import refused
@@ -31,15 +31,13 @@ pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
 # Each RPC of the contract, with good requests and bad ones, and no client of ours in between.
 
 
-GOOD: list[Good] = [*task_cases.GOOD, *other_cases.GOOD]
-BAD: list[Bad] = [*task_cases.BAD, *other_cases.BAD]
-
-
 async def test_the_tables_leave_no_rpc_out() -> None:
     """Lease has a module of its own. A request without fields has nothing wrong but bytes that are no message."""
-    assert NAMES.keys() - {"Lease"} == {case.rpc for case in GOOD}
+    assert NAMES.keys() - {"Lease"} == {case.rpc for case in GOOD}, (
+        "each needs a row in `GOOD` of the file that tests it"
+    )
     with_fields = {method.name for method in METHODS.values() if method.input_type.fields}
-    assert with_fields - {"Lease"} == {case.rpc for case in BAD}
+    assert with_fields - {"Lease"} == {case.rpc for case in BAD}, "each needs a row in `BAD` there"
 
 
 @pytest.mark.parametrize("service", [service.full_name for service in SERVICES.values()])

@@ -11,7 +11,7 @@ import pytest
 from grpc import StatusCode
 
 from contentgen.rpcs import RPCS
-from tests.api.world import LATER, World
+from tests.api.world import FUTURE, World
 from tests.harness.client import invalid_state, refused
 
 pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
@@ -308,7 +308,7 @@ EDITS: dict[str, tuple[dict[str, Any], set[str], str]] = {
     "RetryPublish": ({}, {"unpublishable"}, "failed"),
     "RemoveFromPublishPool": ({}, ENTRIES.keys() - {"claimed", "claimed_anew"}, "pending,published,failed"),
     "UpdatePublishPoolEntry": (
-        {"priority": 9, "schedule_time": LATER},
+        {"priority": 9, "schedule_time": FUTURE},
         ENTRIES.keys() - {"claimed", "claimed_anew", "published"},
         "pending,failed",
     ),

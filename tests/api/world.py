@@ -16,7 +16,7 @@ from tests.harness.pictures import png, sha256
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.waiting import wait_until_async
 
-LATER = "2999-01-01T00:00:00Z"
+FUTURE = "2999-01-01T00:00:00Z"
 Fields = Mapping[str, Any]
 
 
@@ -128,7 +128,7 @@ class World:
 
     async def scheduled(self, **fields: Any) -> Fields:
         """Pending, and its time is far away."""
-        return await self.submit(schedule_time=LATER, **fields)
+        return await self.submit(schedule_time=FUTURE, **fields)
 
     async def backoff(self, **fields: Any) -> Fields:
         """Pending, and waits for its automatic retry."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import shutil
 from collections import Counter
@@ -26,6 +28,7 @@ from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from scheduler_svc.assets import objects
+from tests.api.cases import Bad, Good, The, missing
 from tests.harness.client import bad_fields, not_found, refused
 from tests.harness.cluster import Databases
 from tests.harness.maker import Maker
@@ -299,3 +302,68 @@ async def test_a_replica_on_another_store_than_the_first_asset_s_does_not_serve(
         shutil.copytree(tmp_path / "one", tmp_path / "two", dirs_exist_ok=True)
         await wait_until_async(lambda: second.health.serving, within=60, what="a copy is as good")
         assert first.health.serving
+
+
+# What tests/api calls: requests that are answered, and those that are refused.
+GOOD = [
+    Good(
+        "GetAsset",
+        {"sha256": The("pictured", "sha256"), "offset": 1, "length": 3},
+        {"chunk": base64.b64encode(b"PNG").decode()},
+    ),
+    Good(
+        "GetAssetInfo",
+        {"sha256": The("pictured", "sha256")},
+        {
+            "asset": {
+                "name": "cover.png",
+                "sha256": The("pictured", "sha256"),
+                "media_type": "image/png",
+                "width": 3,
+                "height": 2,
+            }
+        },
+    ),
+    Good(
+        "PutAsset",
+        {
+            "lease_id": The("leased", "lease_id"),
+            "attempt": The("leased", "attempt"),
+            "sha256": hashlib.sha256(b"a file").hexdigest(),
+            "size": 6,
+            "chunk": base64.b64encode(b"a file").decode(),
+        },
+        {"known": bool},
+    ),
+]
+BAD = [
+    Bad("GetAsset", {"offset": -1, "length": -1}, fields=("sha256", "offset", "length")),
+    Bad("GetAsset", {"sha256": The("pictured", "sha256"), "offset": 9_000}, fields=("offset",)),
+    missing("GetAsset", {"sha256": "5" * 64}, "asset", "5" * 64),
+    Bad("GetAssetInfo", {"sha256": "5" * 63}, fields=("sha256",)),
+    Bad(
+        "GetAssetInfo",
+        {"sha256": The("unnamed_asset", "sha256")},
+        StatusCode.NOT_FOUND,
+        "RESOURCE_NOT_FOUND",
+        metadata={"resource_type": "asset", "resource_id": The("unnamed_asset", "sha256")},
+    ),
+    Bad("PutAsset", {}, fields=("lease_id", "attempt", "sha256", "size")),
+    Bad(
+        "PutAsset",
+        {"lease_id": "l", "attempt": 1, "sha256": "A" * 64, "size": 32 * 1024 * 1024 + 1},
+        fields=("sha256", "size"),
+    ),
+    Bad(
+        "PutAsset",
+        {
+            "lease_id": The("lost_lease", "lease_id"),
+            "attempt": The("lost_lease", "attempt"),
+            "sha256": "5" * 64,
+            "size": 1,
+        },
+        StatusCode.FAILED_PRECONDITION,
+        "LEASE_LOST",
+        metadata={"lease_id": The("lost_lease", "lease_id")},
+    ),
+]

@@ -14,6 +14,7 @@ from contentgen.rpcs import RPCS
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime import auditing
 from scheduler_svc.schema.tables import SUBMITS
+from tests.api.cases import OWN, Bad, Good
 from tests.harness.client import refused
 from tests.harness.cluster import Databases
 from tests.harness.credentials import Caller, line, write
@@ -233,3 +234,21 @@ async def test_a_worker_is_named_if_it_exists(audit: Audit, channel: aio.Channel
     async with ScriptedWorker(channel, token="w-token"):
         await audit.operator("WorkerPoolService/ResizeWorker", worker_id="w1", slots=2)
     assert (await audit.event(method="WorkerPoolService/ResizeWorker"))["resource"] == "worker:w1"
+
+
+# What tests/api calls: requests that are answered, and those that are refused.
+GOOD = [
+    Good(
+        "ListAuditEvents",
+        {
+            "account_id": OWN,
+            "actor": "anonymous",
+            "method": "AccountService/DeactivateAccount",
+            "start_time": "0001-01-01T00:00:00Z",
+            "end_time": "9999-12-31T23:59:59.999999999Z",
+            "page_size": 2_147_483_647,
+        },
+        {"events": [], "next_page_token": ""},
+    )
+]
+BAD = [Bad("ListAuditEvents", {"actor": "a" * 201, "method": "\0"}, fields=("actor", "method"))]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, Unpack, get_args, get_origin, get_type_hints
 
 import grpc
 import pytest
@@ -19,7 +21,6 @@ from contentgen import (
     PermissionDenied,
     RequestError,
     ResourceNotFoundException,
-    TaskFilter,
     Unavailable,
 )
 from contentgen.client.assets import READ_TIMEOUT
@@ -30,7 +31,7 @@ from contentgen.client.transport import run
 from contentgen.client.watch import STREAM_TIMEOUT
 from contentgen.client.webhooks import SENDS
 from contentgen.rpcs import RPCS as ROWS
-from contentgen.submit_fields import BRIEF, BY_NAME
+from contentgen.submit_fields import BY_NAME
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import asset_service_pb2 as asset_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
@@ -45,167 +46,78 @@ TIMEOUT = 5.0
 SLACK = 2.0
 """Seconds, because gRPC rounds the deadline, and the call takes some time to arrive."""
 TASK_ID = "task-000000000000000a"
-URL = "https://news.example/hook"
-SUBMIT: dict[str, Any] = {
-    "account_id": 1,
-    **{field.name: f"a {field.name}" for field in BRIEF},
-    "priority": 8,
-    "auto_approve": False,
-    "max_retries": 2,
-    "auto_retry": True,
-    "timeout": 60.0,
-    "schedule_time": "2030-01-31T08:00:00+08:00",
-    "request_id": "r1",
-    "labels": {"order": "7"},
-    "creator_options": {"model": "m"},
-    "initial_backoff": 1.0,
-    "backoff_multiplier": 1.5,
-    "max_backoff": 9.0,
-    "expire_time": "2030-02-28T08:00:00+08:00",
-    "unique_key": "u1",
-    "unique_for": 3_600.0,
-}
+VALUES = {str: "text", int: 3, float: 60.0, bool: True, datetime: datetime(2030, 1, 31, tzinfo=UTC)}
+
+
+def arguments(method: str, **given: Any) -> dict[str, Any]:
+    """Every argument of a method, the keys of its `**` too: what is given, and else a value of its type."""
+    hints = get_type_hints(getattr(ContentGenerationClient, method))
+    del hints["return"]
+    for name, hint in [*hints.items()]:
+        if get_origin(hint) is Unpack:
+            del hints[name]
+            hints |= get_type_hints(*get_args(hint))
+    return {name: given[name] if name in given else value_of(hint) for name, hint in hints.items()}
+
+
+def value_of(kind: Any) -> Any:
+    """A value of this type that is none of a field's defaults."""
+    origin, kinds = get_origin(kind), get_args(kind)
+    if kind in VALUES:
+        return VALUES[kind]
+    if origin is Literal:
+        return kinds[0]
+    if origin in {Union, UnionType}:
+        return value_of(kinds[0])
+    if origin is Mapping:
+        return {value_of(kinds[0]): value_of(kinds[1])}
+    if origin in {Collection, Iterable, Sequence}:
+        return [value_of(kinds[0])]
+    raise AssertionError(f"no value is known of the type {kind}: give the argument in `GIVEN`")
+
+
+SUBMIT = arguments("submit_task", auto_approve=False, schedule_time="2030-01-31T08:00:00+08:00")
 EDIT = {name: value for name, value in SUBMIT.items() if BY_NAME[name].changeable}
-MATCHING: TaskFilter = {
-    "labels": {"order": "7"},
-    "schedule_id": 3,
-    "error_reasons": ["CREATOR_ERROR"],
-    "created_after": "2026-01-31",
-    "created_before": datetime(2026, 2, 28, tzinfo=UTC),
-    "worker_id": "w1",
-    "topic": "coffee",
+NAMED = {
+    "BatchSubmitTasks": "submit_tasks",
+    "GetTask": "get_task_status",
+    "BatchGetTasks": "get_task_statuses",
+    "ListTasks": "list_tasks",
+    "WaitTask": "wait",
+    "WatchTasks": "watch",
+    "PollTask": "poll_single_task",
+    "HandleTimeouts": "handle_timeout_tasks",
+    "BatchReviewContents": "review_contents",
+    "GetAsset": "read_asset",
+    "GetWorkerPool": "get_worker_pool_status",
 }
-BULK: dict[str, Any] = {**MATCHING, "limit": 9, "dry_run": True}
-FOUND: dict[str, Any] = {
-    "publish_status": "pending",
-    "category": "news",
-    "labels": {"order": "7"},
-    "min_quality_score": 7.5,
-    "created_after": "2026-01-31",
-    "created_before": datetime(2026, 2, 28, tzinfo=UTC),
-    "query": "coffee",
-    "oldest_first": True,
+"""Methods of another name than their RPC has; where it is `ListThings`, that is `iter_things`."""
+REVIEW = {"approve": True, "comment": "well done", "etag": "e", "reviewer": "anna", "scheduled_at": "2030-01-31"}
+GIVEN: dict[str, dict[str, Any]] = {
+    "BatchSubmitTasks": {"tasks": [SUBMIT, SUBMIT]},
+    "UpdateTask": {"unschedule": False, "unexpire": False},
+    "WaitTask": {"timeout": None, "check": False},
+    "WatchTasks": {"account_id": None, "until_ended": False},
+    "BatchReviewContents": {"reviews": [{"content_id": 7, **REVIEW}]},
+    "UpdatePublishPoolEntry": {"unschedule": False},
+    "GetAsset": {"length": 2},
+    "CreateSchedule": {"task": {"topic": "news"}},
+    "UpdateSchedule": {"task": {"topic": "news"}, "task_changes": None},
 }
-REVIEW: dict[str, Any] = {
-    "approve": True,
-    "comment": "well done",
-    "etag": "e",
-    "reviewer": "anna",
-    "scheduled_at": "2030-01-31",
-}
-TEXTS = {
-    "title": "a title",
-    "body": "a text",
-    "html_body": "<p>a text",
-    "summary": "a summary",
-    "category": "news",
-    "cover_image": "one.png",
-}
-SETTINGS: dict[str, Any] = {
-    "name": "news",
-    "time_zone": "Asia/Shanghai",
-    "catch_up": "all",
-    "overlap": "skip",
-    "jitter": 60.0,
-    "paused": True,
-}
-QUOTAS: dict[str, Any] = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60, "max_asset_bytes": 1}
+"""Arguments that do not follow from the types of their parameters."""
 
 
-def first_change(watch: Any) -> Any:
-    with contextlib.closing(watch):
-        return next(watch)
+def make_call(client: ContentGenerationClient, rpc: str) -> None:
+    """Calls the method of an RPC with every argument; of a list it takes all, of a stream the first."""
+    name = NAMED.get(rpc) or re.sub(r"(?<!^)(?=[A-Z])", "_", rpc).lower().replace("list_", "iter_")
+    result = getattr(client, name)(**arguments(name, **GIVEN.get(rpc, {})))
+    if name.startswith("iter_"):
+        list(result)
+    elif name == "watch":
+        with contextlib.closing(result):
+            next(result)
 
 
-CALLS: dict[str, Callable[[ContentGenerationClient], Any]] = {
-    "SubmitTask": lambda client: client.submit_task(**SUBMIT),
-    "BatchSubmitTasks": lambda client: client.submit_tasks([SUBMIT, SUBMIT]),
-    "GetTask": lambda client: client.get_task_status(TASK_ID),
-    "BatchGetTasks": lambda client: client.get_task_statuses([TASK_ID]),
-    "ListTasks": lambda client: client.list_tasks(1, ["pending", "failed"], 3, **MATCHING),
-    "CancelTask": lambda client: client.cancel_task(TASK_ID, force=True),
-    "UpdateTask": lambda client: client.update_task(TASK_ID, **EDIT),
-    "RetryTask": lambda client: client.retry_task(TASK_ID, reset_retry_count=True),
-    "BulkCancelTasks": lambda client: client.bulk_cancel_tasks(1, "pending", force=True, **BULK),
-    "BulkRetryTasks": lambda client: client.bulk_retry_tasks(1, "failed", reset_retry_count=True, **BULK),
-    "CleanupTasks": lambda client: client.cleanup_tasks(1, "failed", days=3, **BULK),
-    "WaitTask": lambda client: client.wait(TASK_ID),
-    "WatchTasks": lambda client: first_change(client.watch([TASK_ID], resume_token="t", skip_present=True)),
-    "ListTaskEvents": lambda client: list(client.iter_task_events(TASK_ID)),
-    "ListAttemptLogs": lambda client: list(client.iter_attempt_logs(TASK_ID)),
-    "GetTaskStats": lambda client: client.get_task_stats(1),
-    "PollRunningTasks": lambda client: client.poll_running_tasks(1),
-    "PollTask": lambda client: client.poll_single_task(TASK_ID),
-    "HandleTimeouts": lambda client: client.handle_timeout_tasks(1),
-    "GetContent": lambda client: client.get_content(7),
-    "ListContents": lambda client: list(client.iter_contents(1, "approved", **FOUND)),
-    "ReviewContent": lambda client: client.review_content(7, **REVIEW),
-    "BatchReviewContents": lambda client: client.review_contents([{"content_id": 7, **REVIEW}]),
-    "ReopenContent": lambda client: client.reopen_content(7),
-    "ClaimReview": lambda client: client.claim_review(1, content_id=7, lease=60, reviewer="anna"),
-    "ReleaseReview": lambda client: client.release_review(7),
-    "RegenerateContent": lambda client: client.regenerate_content(7, "shorter"),
-    "UpdateContent": lambda client: client.update_content(7, **TEXTS, etag="e", reviewer="anna"),
-    "ListContentRevisions": lambda client: list(client.iter_content_revisions(7)),
-    "DeleteContent": lambda client: client.delete_content(7, force=True),
-    "ListPublishPool": lambda client: list(
-        client.iter_publish_pool(1, ["pending", "failed"], scheduled_after="2030-01-31", scheduled_before="2030-02-01")
-    ),
-    "ClaimPublishPool": lambda client: client.claim_publish_pool(1, 10, lease=60, publisher="a site"),
-    "RenewPublishClaim": lambda client: client.renew_publish_claim(7, "a claim", lease=60),
-    "ReportPublished": lambda client: client.report_published(
-        7, "a claim", error="the site is down", url="https://site/7"
-    ),
-    "RetryPublish": lambda client: client.retry_publish(7),
-    "UpdatePublishPoolEntry": lambda client: client.update_publish_pool_entry(
-        7, priority=9, schedule_time="2030-01-31T08:00:00+08:00"
-    ),
-    "RemoveFromPublishPool": lambda client: client.remove_from_publish_pool(7),
-    "ListPublishAttempts": lambda client: list(client.iter_publish_attempts(7)),
-    "GetAsset": lambda client: client.read_asset("5" * 64, offset=1, length=2),
-    "GetAssetInfo": lambda client: client.get_asset_info("5" * 64),
-    "CreateAccount": lambda client: client.create_account("新闻", 4, 2.5, **QUOTAS),
-    "GetAccount": lambda client: client.get_account(1),
-    "ListAccounts": lambda client: list(client.iter_accounts()),
-    "UpdateAccount": lambda client: client.update_account(
-        1, name="新闻", max_concurrent_tasks=4, weight=2.5, active=True, **QUOTAS
-    ),
-    "DeactivateAccount": lambda client: client.deactivate_account(1),
-    "CreateSchedule": lambda client: client.create_schedule(1, "0 9 * * *", {"topic": "news"}, **SETTINGS),
-    "GetSchedule": lambda client: client.get_schedule(3),
-    "ListSchedules": lambda client: list(client.iter_schedules(1)),
-    "GetNextRuns": lambda client: client.get_next_runs("0 9 * * *", time_zone="Asia/Shanghai"),
-    "UpdateSchedule": lambda client: client.update_schedule(3, cron="0 9 * * *", task={"topic": "news"}, **SETTINGS),
-    "DeleteSchedule": lambda client: client.delete_schedule(3),
-    "PauseSchedule": lambda client: client.pause_schedule(3),
-    "ResumeSchedule": lambda client: client.resume_schedule(3),
-    "RunSchedule": lambda client: client.run_schedule(3),
-    "GetWorkerPool": lambda client: client.get_worker_pool_status(),
-    "DrainWorker": lambda client: client.drain_worker("w1"),
-    "UndrainWorker": lambda client: client.undrain_worker("w1"),
-    "ResizeWorker": lambda client: client.resize_worker("w1", 4),
-    "PauseDispatch": lambda client: client.pause_dispatch(1),
-    "ResumeDispatch": lambda client: client.resume_dispatch(1),
-    "GetDispatchStatus": lambda client: client.get_dispatch_status(),
-    "CreateWebhook": lambda client: client.create_webhook(URL, ["task.ended"], account_id=1),
-    "GetWebhook": lambda client: client.get_webhook(3),
-    "ListWebhooks": lambda client: list(client.iter_webhooks(1)),
-    "UpdateWebhook": lambda client: client.update_webhook(3, url=URL, event_types=["task.ended"], active=True),
-    "DeleteWebhook": lambda client: client.delete_webhook(3),
-    "RotateWebhookSecret": lambda client: client.rotate_webhook_secret(3, overlap=60),
-    "PingWebhook": lambda client: client.ping_webhook(3),
-    "ListDeliveries": lambda client: list(client.iter_deliveries(3, "exhausted")),
-    "RedeliverWebhook": lambda client: client.redeliver_webhook(4),
-    "GetTaskHistory": lambda client: client.get_task_history(1, "day", start_time="2026-01-31", end_time="2026-02-28"),
-    "ListAuditEvents": lambda client: list(
-        client.iter_audit_events(
-            1, actor="op", method="TaskService/CancelTask", start_time="2026-01-31", end_time="2026-02-28"
-        )
-    ),
-    "GetSystem": lambda client: client.get_system(),
-    "GetCaller": lambda client: client.get_caller(),
-}
-"""With every argument of the method; nothing else says what calls an RPC, and how."""
 BEYOND: dict[str, float] = {
     "BulkCancelTasks": 600,
     "BulkRetryTasks": 600,
@@ -269,7 +181,7 @@ def test_a_method_makes_the_rpc_with_all_fields_a_deadline_and_the_token(
     scheduler: ScriptedServices, client: ContentGenerationClient, method: str
 ) -> None:
     scheduler.will(method, answer(method))
-    CALLS[method](client)
+    make_call(client, method)
     [call] = scheduler.calls(method)
     beyond = BEYOND.get(method, 0.0)
     assert abs(call.limit - (TIMEOUT + beyond)) < max(SLACK, beyond / 60)
@@ -405,7 +317,7 @@ def test_a_call_that_fails_raises_an_exception_of_the_client(
     refused = Refused(grpc.StatusCode.PERMISSION_DENIED, "not for you", "ROLE_FORBIDDEN")
     scheduler.will(method, [refused] if method in STREAMS else refused)
     with pytest.raises(PermissionDenied, match="not for you") as raised:
-        CALLS[method](client)
+        make_call(client, method)
     assert raised.value.reason == "ROLE_FORBIDDEN"
 
 
@@ -414,7 +326,7 @@ def test_idempotent_calls_are_retried_while_the_scheduler_is_away(
     scheduler: ScriptedServices, client: ContentGenerationClient, method: str
 ) -> None:
     scheduler.will(method, AWAY, AWAY, answer(method))
-    CALLS[method](client)
+    make_call(client, method)
     requests = scheduler.requests(method)
     assert requests == requests[:1] * 3
 
@@ -423,7 +335,7 @@ def test_idempotent_calls_are_retried_while_the_scheduler_is_away(
 def test_other_calls_are_not_retried(scheduler: ScriptedServices, client: ContentGenerationClient, method: str) -> None:
     scheduler.will(method, AWAY, answer(method))
     with pytest.raises(Unavailable, match=AWAY.message):
-        CALLS[method](client)
+        make_call(client, method)
     assert len(scheduler.calls(method)) == 1
 
 

@@ -19,7 +19,7 @@ from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica.replica import Replica
-from tests.command.transcript import VERSION, Ran, Transcript, run
+from tests.command.transcript import GOLDEN, VERSION, Ran, Transcript, run
 from tests.harness.client import refused
 from tests.harness.credentials import Caller
 from tests.harness.maker import Maker
@@ -52,9 +52,10 @@ async def test_task_commands_print_the_golden_screens(
     await contentgen.play("tasks")
 
 
-@pytest.mark.parametrize("name", ["tasks-json", "schedules"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("plain/*.txt")))
 async def test_commands_print_the_golden_screens(name: str, contentgen: Transcript, account: int) -> None:
-    await contentgen.play(name)
+    """Those of commands that need a scheduler with an account, and nothing else."""
+    await contentgen.play(f"plain/{name}")
 
 
 async def with_picture(maker: Maker) -> None:

@@ -134,12 +134,12 @@ class Transcript:
         return command.replace(CLAIM, self.claim or CLAIM)
 
     def check(self, name: str) -> None:
-        """Compares what was printed with the golden file; --update-golden writes that file."""
+        """Compares what was printed with the golden file; --update-golden writes that file, which may be new."""
         path = _golden(name)
         text = normalised(self._text.replace(self.target, SCHEDULER))
         if self._update:
             path.write_text(text, encoding="utf-8")
-        golden = path.read_text(encoding="utf-8")
+        golden = path.read_text(encoding="utf-8") if path.exists() else ""
         differences = unified_diff(golden.splitlines(), text.splitlines(), path.name, "printed", lineterm="")
         assert text == golden, "\n".join(differences)
 

@@ -10,6 +10,7 @@ from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
 from scheduler_svc.contents.sql.contents import MAX_REVISIONS
+from tests.api.cases import NOTHING, OWN, Bad, Good, The, an_opaque_token, missing, of, wrong_state
 from tests.harness.client import bad_fields, not_found, pages_of, refused
 from tests.harness.maker import BODY, Maker
 from tests.harness.scheduling import sql
@@ -288,3 +289,149 @@ async def test_a_content_whose_task_was_cleaned_up_cannot_be_written_anew(maker:
     await maker.tasks.CleanupTasks(task_pb.CleanupTasksRequest(days=0))
     with not_found("task", content.task_id):
         await regenerate(maker, content.content_id)
+
+
+# What tests/api calls: requests that are answered, and those that are refused.
+TEXTS = {
+    "title": "题" * 255,
+    "body": "新的正文",
+    "html_body": "<p>新的正文",
+    "summary": "要" * 2_000,
+    "category": "c" * 200,
+    "cover_image": "two.png",
+}
+GOOD = [
+    Good(
+        "GetContent",
+        of(content="approved"),
+        {
+            "content": {
+                **of(content="approved"),
+                "account_id": OWN,
+                **of(task="approved"),
+                "title": "a topic",
+                "body": "an article",
+                "summary": "an article",
+                "word_count": 10,
+                "review_status": "REVIEW_STATUS_APPROVED",
+                "images": [],
+                "cover_image": "",
+                "create_time": str,
+            }
+        },
+    ),
+    Good(
+        "ListContents",
+        {**of(account="unreviewed"), "review_status": "REVIEW_STATUS_PENDING_REVIEW"},
+        {"contents": [{**of(content="unreviewed"), "body": ""}], "next_page_token": ""},
+    ),
+    Good(
+        "ListContents",
+        {
+            **of(account="approved"),
+            "review_status": "REVIEW_STATUS_APPROVED",
+            "publish_status": "PUBLISH_STATUS_PENDING",
+            "category": "新闻",
+            "labels": {"run": "7"},
+            "min_quality_score": 8.5,
+            "created_after": "2020-01-01T00:00:00Z",
+            "created_before": "2999-01-01T00:00:00Z",
+            "query": "topic a",
+            "oldest_first": True,
+        },
+        {"contents": [], "next_page_token": ""},
+    ),
+    Good(
+        "ListContents",
+        {**of(account="edited"), "query": "EDIT topic", "publish_status": "PUBLISH_STATUS_PENDING"},
+        {"contents": [of(content="edited")], "next_page_token": ""},
+    ),
+    Good(
+        "RegenerateContent",
+        {**of(content="approved"), "feedback": "短" * 2_000},
+        {
+            "task": {
+                "account_id": OWN,
+                "topic": "a topic",
+                "requirements": "",
+                "auto_approve": False,
+                "status": "TASK_STATUS_PENDING",
+                "regenerates_content_id": The("approved", "content_id"),
+            }
+        },
+    ),
+    Good(
+        "UpdateContent",
+        {
+            "content": {**of(content="approved"), **TEXTS},
+            "update_mask": "title,body,htmlBody,summary,category,coverImage",
+            "etag": The("approved", "etag"),
+            "reviewer": "编辑",
+        },
+        {"content": {**TEXTS, "word_count": 4, "revision": 2, "etag": an_opaque_token}},
+    ),
+    Good(
+        "UpdateContent",
+        {"content": {**of(content="approved"), "body": "a new text"}, "update_mask": "body"},
+        {"content": {"title": "a topic", "body": "a new text", "summary": "a new text", "html_body": ""}},
+    ),
+    Good(
+        "ListContentRevisions",
+        {**of(content="approved"), "page_size": 1},
+        {"revisions": [{"number": 1, "author": "", "body": "an article", "create_time": str}], "next_page_token": ""},
+    ),
+    Good(
+        "ListContentRevisions",
+        of(content="edited"),
+        {
+            "revisions": [{"number": 1, "title": "a topic"}, {"number": 2, "author": "anonymous", "title": "edited"}],
+            "next_page_token": "",
+        },
+    ),
+    Good("DeleteContent", of(content="approved"), {}),
+    Good("DeleteContent", {**of(content="published"), "force": True}, {}),
+]
+BAD = [
+    Bad(
+        "ListContents",
+        {
+            "category": "c" * 201,
+            "query": "0 1 2 3 4 5 6 7 8 9 10",
+            "min_quality_score": "NaN",
+            "labels": {"": "v"},
+            "publish_status": 9,
+        },
+        fields=("category", "min_quality_score", "query", "publish_status", 'labels[""]'),
+    ),
+    Bad("RegenerateContent", {}, fields=("content_id", "feedback")),
+    Bad("RegenerateContent", {**of(content="approved"), "feedback": "字" * 2_001}, fields=("feedback",)),
+    missing("RegenerateContent", {"content_id": NOTHING, "feedback": "shorter"}, "content"),
+    Bad("UpdateContent", {}, fields=("content.content_id", "update_mask")),
+    Bad(
+        "UpdateContent",
+        {
+            "content": {"content_id": NOTHING, "title": " ", "summary": "字" * 2_001},
+            "update_mask": "title,body,summary,reviewStatus",
+            "etag": "e" * 201,
+            "reviewer": "n" * 201,
+        },
+        fields=("update_mask.paths[3]", "content.title", "content.body", "content.summary", "etag", "reviewer"),
+    ),
+    missing(
+        "UpdateContent", {"content": {"content_id": NOTHING, "title": "a title"}, "update_mask": "title"}, "content"
+    ),
+    Bad(
+        "UpdateContent",
+        {
+            "content": {**of(content="edited"), "title": "another"},
+            "update_mask": "title",
+            "etag": The("edited", "stale_etag"),
+        },
+        StatusCode.ABORTED,
+        "ETAG_MISMATCH",
+        metadata={"etag": The("edited", "etag")},
+    ),
+    Bad("ListContentRevisions", {"page_size": -1, "page_token": "?"}, fields=("content_id", "page_size", "page_token")),
+    Bad("DeleteContent", {"force": True}, fields=("content_id",)),
+    wrong_state("DeleteContent", of(content="claimed"), "publishing", "pending,failed"),
+]

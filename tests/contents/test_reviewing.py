@@ -14,6 +14,7 @@ from grpc import StatusCode, aio
 
 from contentgen.v1 import content_service_pb2 as pb
 from scheduler_svc.replica.replica import Replica
+from tests.api.cases import NOTHING, Bad, Good, The, missing, of, wrong_state
 from tests.harness.client import bad_fields, refused
 from tests.harness.credentials import Caller, line, write
 from tests.harness.maker import Maker
@@ -195,3 +196,122 @@ class TestWithTokens:
         decision = {"content_id": one["content_id"], "decision": "REVIEW_DECISION_APPROVE", "reviewer": "anna"}
         decided = await boris("ContentService/ReviewContent", **decision)
         assert decided["content"]["reviewer"] == "boris"
+
+
+# What tests/api calls: requests that are answered, and those that are refused.
+GOOD = [
+    Good(
+        "ReviewContent",
+        {
+            **of(content="unreviewed"),
+            "decision": "REVIEW_DECISION_APPROVE",
+            "comment": "字" * 2_000,
+            "etag": The("unreviewed", "etag"),
+            "reviewer": "审" * 200,
+            "schedule_time": "2030-01-31T12:00:00Z",
+        },
+        {
+            "content": {
+                "review_status": "REVIEW_STATUS_APPROVED",
+                "review_comment": "字" * 2_000,
+                "reviewer": "审" * 200,
+                "review_time": str,
+                "publish_status": "PUBLISH_STATUS_PENDING",
+            }
+        },
+    ),
+    Good(
+        "BatchReviewContents",
+        {
+            "requests": [
+                {
+                    **of(content="unreviewed"),
+                    "decision": "REVIEW_DECISION_APPROVE",
+                    "comment": "good",
+                    "etag": The("unreviewed", "etag"),
+                    "reviewer": "anna",
+                },
+                {**of(content="held"), "decision": "REVIEW_DECISION_REJECT"},
+            ],
+            "reviewer": "boris",
+        },
+        {
+            "contents": [
+                {"review_status": "REVIEW_STATUS_APPROVED", "reviewer": "anna", "body": ""},
+                {"review_status": "REVIEW_STATUS_REJECTED", "reviewer": "boris", "review_holder": ""},
+            ]
+        },
+    ),
+    *(
+        Good(
+            "ReopenContent",
+            of(content=what),
+            {
+                "content": {
+                    "review_status": "REVIEW_STATUS_PENDING_REVIEW",
+                    "publish_status": "PUBLISH_STATUS_UNSPECIFIED",
+                    "reviewer": "",
+                    "review_comment": "",
+                }
+            },
+        )
+        for what in ("approved", "approved_by_review", "rejected", "unreviewed", "unpublishable", "lapsed")
+    ),
+    Good(
+        "ClaimReview",
+        {**of(account="unreviewed"), "lease": "1s", "reviewer": "审" * 200},
+        {
+            "content": {
+                **of(content="unreviewed"),
+                "body": "an article",
+                "review_holder": "审" * 200,
+                "review_claim_expire_time": str,
+            }
+        },
+    ),
+    Good(
+        "ClaimReview",
+        {**of(content="unreviewed"), "reviewer": "anna"},
+        {"content": {**of(content="unreviewed"), "review_holder": "anna"}},
+    ),
+    Good("ReleaseReview", of(content="held"), {"content": {**of(content="held"), "review_holder": ""}}),
+]
+BAD = [
+    missing("ClaimReview", {"content_id": NOTHING}, "content"),
+    Bad("ReviewContent", {"comment": "字" * 2_001}, fields=("content_id", "decision", "comment")),
+    missing("ReviewContent", {"content_id": NOTHING, "decision": "REVIEW_DECISION_REJECT"}, "content"),
+    Bad(
+        "ReviewContent",
+        {**of(content="edited"), "decision": "REVIEW_DECISION_REJECT", "etag": "e" * 201},
+        fields=("etag",),
+    ),
+    Bad("BatchReviewContents", {}, fields=("requests",)),
+    Bad(
+        "BatchReviewContents",
+        {"requests": [{"content_id": 1, "decision": 1}, {"content_id": 1}], "reviewer": "n" * 201},
+        fields=("reviewer", "requests[1].decision", "requests[1].content_id"),
+    ),
+    missing(
+        "BatchReviewContents",
+        {
+            "requests": [
+                {**of(content="unreviewed"), "decision": "REVIEW_DECISION_REJECT"},
+                {"content_id": NOTHING, "decision": "REVIEW_DECISION_REJECT"},
+            ]
+        },
+        "content",
+    ),
+    wrong_state(
+        "BatchReviewContents",
+        {"requests": [{**of(content="rejected"), "decision": "REVIEW_DECISION_APPROVE"}]},
+        "rejected",
+        "pending_review",
+    ),
+    wrong_state("ReopenContent", of(content="claimed"), "publishing", "pending,failed"),
+    wrong_state("ReopenContent", of(content="published"), "published", "pending,failed"),
+    Bad(
+        "ClaimReview",
+        {"account_id": -1, "lease": "0.999s", "reviewer": "n" * 201, "content_id": -1},
+        fields=("account_id", "lease", "reviewer", "content_id"),
+    ),
+]

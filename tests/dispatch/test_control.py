@@ -21,6 +21,7 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.dispatch import loop as admission
 from scheduler_svc.domain import dispatch
 from scheduler_svc.replica.replica import Replica
+from tests.api.cases import NOTHING, Good, missing, of
 from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving_all, serving_beside
 from tests.harness.scheduling import sql
@@ -212,3 +213,16 @@ async def test_a_limit_set_on_another_replica_is_applied_here(pair: Pair) -> Non
     await limit(pair.accounts[0], account, 1)
     here = pair.replicas[1]
     await wait_until_async(lambda: account in here._admission._limited, within=WAIT_S, what="it was told")
+
+
+# What tests/api calls: requests that are answered, and those that are refused.
+GOOD = [
+    Good("PauseDispatch", of(account="account"), {}),
+    Good("ResumeDispatch", of(account="account"), {}),
+    Good("ResumeDispatch", {}, {}),
+    Good("GetDispatchStatus", {}, {"all_paused": bool, "paused_account_ids": list}),
+]
+BAD = [
+    missing("PauseDispatch", {"account_id": NOTHING}, "account"),
+    missing("ResumeDispatch", {"account_id": NOTHING}, "account"),
+]

@@ -14,6 +14,7 @@ from contentgen.client import ContentGenerationClient
 from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica.replica import Replica
+from tests.api.cases import Bad, Good, The, missing, of
 from tests.harness.client import pages_of
 from tests.harness.credentials import Caller
 from tests.harness.maker import TaskClient
@@ -234,3 +235,46 @@ async def test_a_worker_of_another_replica_is_resized_and_drained(
         assert (await worker.read("resize")).resize.slots == 2
         await caller("WorkerPoolService/DrainWorker", worker_id="w1")
         await worker.read("drain")
+
+
+# What tests/api calls: requests that are answered, and those that are refused.
+POOL_COUNTS = {"num_workers": lambda count: count >= 1, "active_workers": int, "total_queue_size": str}
+GOOD = [
+    Good(
+        "GetWorkerPool",
+        {"page_size": The("workers", "all")},
+        {
+            **POOL_COUNTS,
+            "workers": lambda workers: (
+                {"running", "slots", "busy_slots", "queue_size", "draining"} <= workers[0].keys()
+            ),
+            "next_page_token": "",
+        },
+    ),
+    Good(
+        "GetWorkerPool",
+        {"page_size": The("workers", "one")},
+        {**POOL_COUNTS, "workers": [{"worker_id": str}], "next_page_token": str},
+    ),
+    Good(
+        "DrainWorker",
+        of(worker="connected"),
+        {"worker": {**of(worker="connected"), "draining": True, "running": False}},
+    ),
+    Good(
+        "ResizeWorker",
+        {**of(worker="connected"), "slots": 1_000},
+        {"worker": {**of(worker="connected"), "slots": 1_000, "connect_time": str}},
+    ),
+    Good(
+        "UndrainWorker",
+        of(worker="draining"),
+        {"worker": {**of(worker="connected"), "draining": False, "running": True, "connected": True}},
+    ),
+]
+BAD = [
+    Bad("GetWorkerPool", {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
+    Bad("ResizeWorker", {"worker_id": " ", "slots": 1_001}, fields=("worker_id", "slots")),
+    Bad("ResizeWorker", of(worker="connected"), fields=("slots",)),
+    missing("ResizeWorker", {"worker_id": "nobody", "slots": 1}, "worker", "nobody"),
+]

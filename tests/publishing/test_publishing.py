@@ -14,6 +14,8 @@ from grpc import StatusCode, aio
 from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
+from tests.api.cases import NOTHING, OWN, Bad, Good, The, an_opaque_token, missing, of
+from tests.api.world import FUTURE
 from tests.harness.client import invalid_state, not_found, refused
 from tests.harness.maker import Desk, Maker
 from tests.harness.replicas import serving_beside
@@ -415,3 +417,123 @@ async def test_the_retention_deletes_old_contents(db_url: str, engine: sa.Engine
         contents = "SELECT FROM contents"
         await wait_until_async(lambda: not sql(engine, contents), within=10, what="the content is deleted")
     assert await is_gone(maker, content.content_id)
+
+
+# What tests/api calls: requests that are answered, and those that are refused.
+ENTRY = {"account_id": OWN, "priority": 5, "error": ""}
+CLAIM = {**of(content="claimed"), "claim_id": The("claimed", "claim_id")}
+GOOD = [
+    Good(
+        "ListPublishPool",
+        {
+            **of(account="approved"),
+            "statuses": ["PUBLISH_STATUS_PENDING"],
+            "scheduled_after": "2030-01-31T00:00:00Z",
+            "scheduled_before": "2030-02-01T00:00:00Z",
+        },
+        {"entries": [], "next_page_token": ""},
+    ),
+    Good(
+        "ListPublishPool",
+        of(account="approved"),
+        {"entries": [{**ENTRY, **of(content="approved"), "status": "PUBLISH_STATUS_PENDING"}], "next_page_token": ""},
+    ),
+    Good(
+        "ListPublishPool",
+        {**of(account="unpublishable"), "statuses": ["PUBLISH_STATUS_FAILED", "PUBLISH_STATUS_PENDING"]},
+        {
+            "entries": [
+                {
+                    **of(content="unpublishable"),
+                    "status": "PUBLISH_STATUS_PENDING",
+                    "attempt_count": 1,
+                    "max_attempts": 3,
+                    "next_attempt_time": str,
+                    "title": "a topic",
+                }
+            ],
+            "next_page_token": "",
+        },
+    ),
+    Good(
+        "ClaimPublishPool",
+        {**of(account="approved"), "limit": 1_000, "lease": "1s", "publisher": "字" * 200},
+        {
+            "entries": [
+                {
+                    **ENTRY,
+                    "status": "PUBLISH_STATUS_PUBLISHING",
+                    "claim_id": an_opaque_token,
+                    "claim_expire_time": str,
+                    "publisher": "字" * 200,
+                }
+            ]
+        },
+    ),
+    Good("ClaimPublishPool", {"account_id": OWN}, {"entries": []}),
+    Good(
+        "ReportPublished",
+        {**CLAIM, "published": True},
+        {"entry": {**ENTRY, **of(content="claimed"), "status": "PUBLISH_STATUS_PUBLISHED"}},
+    ),
+    Good(
+        "ReportPublished",
+        {**CLAIM, "published": True, "published_url": "https://" + "字" * 1_992},
+        {"entry": {"attempt_count": 1, "published_url": "https://" + "字" * 1_992}},
+    ),
+    Good(
+        "RenewPublishClaim",
+        {**CLAIM, "lease": "315576000000s"},
+        {"entry": {"status": "PUBLISH_STATUS_PUBLISHING", "claim_expire_time": "9999-12-31T00:00:00Z"}},
+    ),
+    Good(
+        "RetryPublish", of(content="unpublishable"), {"entry": {"status": "PUBLISH_STATUS_PENDING", "attempt_count": 0}}
+    ),
+    Good(
+        "UpdatePublishPoolEntry",
+        {
+            "entry": {**of(content="approved"), "priority": 10, "schedule_time": FUTURE},
+            "update_mask": "priority,scheduleTime",
+        },
+        {"entry": {"priority": 10, "schedule_time": FUTURE, "status": "PUBLISH_STATUS_PENDING"}},
+    ),
+    Good("RemoveFromPublishPool", of(content="approved"), {}),
+    Good(
+        "ListPublishAttempts",
+        of(content="unpublishable"),
+        {
+            "attempts": [
+                {"number": 1, "publisher": "anonymous", "start_time": str, "end_time": str, "published": False}
+            ],
+            "next_page_token": "",
+        },
+    ),
+]
+BAD = [
+    Bad(
+        "ListPublishPool",
+        {"account_id": -1, "page_token": "?", "statuses": ["PUBLISH_STATUS_FAILED", "PUBLISH_STATUS_UNSPECIFIED"]},
+        fields=("account_id", "statuses[1]", "page_token"),
+    ),
+    Bad(
+        "ClaimPublishPool",
+        {"account_id": -1, "limit": 1_001, "lease": "0.999s", "publisher": "字" * 201},
+        fields=("account_id", "limit", "lease", "publisher"),
+    ),
+    Bad(
+        "ReportPublished",
+        {"error": "字" * 2_001, "published_url": "字" * 2_001},
+        fields=("content_id", "claim_id", "error", "published_url"),
+    ),
+    missing("ReportPublished", {"content_id": NOTHING, "claim_id": "claim"}, "content"),
+    Bad("RenewPublishClaim", {"lease": "0s"}, fields=("content_id", "claim_id", "lease")),
+    missing("RenewPublishClaim", {"content_id": NOTHING, "claim_id": "claim"}, "content"),
+    Bad("UpdatePublishPoolEntry", {}, fields=("entry.content_id", "update_mask")),
+    Bad(
+        "UpdatePublishPoolEntry",
+        {"entry": {**of(content="approved"), "priority": 11}, "update_mask": "status,priority"},
+        fields=("update_mask.paths[0]", "entry.priority"),
+    ),
+    missing("UpdatePublishPoolEntry", {"entry": {"content_id": NOTHING}, "update_mask": "scheduleTime"}, "content"),
+    Bad("ListPublishAttempts", {"page_size": -1}, fields=("content_id", "page_size")),
+]

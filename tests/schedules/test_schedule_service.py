@@ -12,6 +12,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from contentgen.v1 import schedule_service_pb2 as pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
+from tests.api.cases import FULL_SUBMIT, NOTHING, OWN, Bad, Good, missing, of
 from tests.harness.client import bad_fields, pages_of
 from tests.harness.scheduling import sql
 from tests.harness.waiting import PATIENCE_S, wait_until_async
@@ -146,3 +147,124 @@ async def test_fields_of_a_newer_client_are_not_kept(scheduler: Scheduler, engin
     await scheduler.create(template=template)
     ((kept,),) = sql(engine, "SELECT template FROM schedules")
     assert bytes(kept) == TEMPLATE.SerializeToString()
+
+
+# What tests/api calls: requests that are answered, and those that are refused.
+SETTINGS = {
+    "name": "n" * 200,
+    "cron": "0,30 9-17/2 1-7,L JAN,jul MON#1",
+    "time_zone": "Asia/Shanghai",
+    "catch_up": "CATCH_UP_ALL",
+    "overlap": "OVERLAP_SKIP",
+    "jitter": "86400s",
+    "paused": True,
+}
+ONCE = {"account_id", "request_id", "schedule_time", "expire_time", "unique_key", "unique_for"}
+FULL_TEMPLATE = {key: value for key, value in FULL_SUBMIT.items() if key not in ONCE}
+ALL_SETTINGS = "name,cron,timeZone,template,catchUp,overlap,jitter,paused"
+NEW_SCHEDULE = {
+    "schedule_id": lambda number: int(number) > 0,
+    "account_id": OWN,
+    "name": "",
+    "time_zone": "UTC",
+    "catch_up": "CATCH_UP_ONE",
+    "overlap": "OVERLAP_ALLOW",
+    "paused": False,
+    "next_run_times": lambda times: len(times) == 5,
+    "last_task_id": "",
+    "create_time": str,
+    "last_error": "",
+}
+GOOD = [
+    Good(
+        "CreateSchedule",
+        {"account_id": OWN, "cron": "*/5 * * * *", "template": {"topic": "a topic", "account_id": NOTHING}},
+        {"schedule": {**NEW_SCHEDULE, "template": {"topic": "a topic", "account_id": OWN}}},
+    ),
+    Good(
+        "CreateSchedule",
+        {"account_id": OWN, **SETTINGS, "template": FULL_TEMPLATE},
+        {"schedule": {**SETTINGS, "template": {**FULL_TEMPLATE, "account_id": OWN}, "next_run_times": []}},
+    ),
+    Good("GetSchedule", of(schedule="schedule"), {"schedule": {**NEW_SCHEDULE, "cron": "0 0 1 1 *"}}),
+    Good(
+        "GetNextRuns",
+        {"cron": "0 0 29 2 *", "time_zone": "Asia/Shanghai"},
+        {"next_run_times": lambda times: len(times) == 5},
+    ),
+    Good(
+        "ListSchedules",
+        {**of(account="schedule"), "page_size": 1_000},
+        {"schedules": [NEW_SCHEDULE], "next_page_token": ""},
+    ),
+    Good(
+        "UpdateSchedule",
+        {"schedule": {**of(schedule="schedule"), **SETTINGS, "template": FULL_TEMPLATE}, "update_mask": ALL_SETTINGS},
+        {"schedule": {**SETTINGS, "template": {**FULL_TEMPLATE, "account_id": OWN}}},
+    ),
+    Good(
+        "UpdateSchedule",
+        {"schedule": of(schedule="paused"), "update_mask": "paused"},
+        {"schedule": {**NEW_SCHEDULE, "cron": "0 0 1 1 *"}},
+    ),
+    Good("DeleteSchedule", of(schedule="schedule"), {}),
+    Good("PauseSchedule", of(schedule="schedule"), {"schedule": {"paused": True, "next_run_times": []}}),
+    Good("ResumeSchedule", of(schedule="paused"), {"schedule": NEW_SCHEDULE}),
+    Good(
+        "RunSchedule", of(schedule="paused"), {"task": {"account_id": OWN, "topic": "a topic", **of(schedule="paused")}}
+    ),
+]
+BAD = [
+    Bad("CreateSchedule", {}, fields=("account_id", "cron", "template", "template.topic")),
+    Bad(
+        "CreateSchedule",
+        {
+            "account_id": OWN,
+            "name": "n" * 201,
+            "cron": "0 0 30 2 *",
+            "time_zone": "Mars/Phobos",
+            "jitter": "86400.001s",
+            "template": {
+                "topic": "a topic",
+                "priority": 11,
+                "request_id": "r",
+                "schedule_time": "2999-01-01T00:00:00Z",
+                "expire_time": "2999-01-02T00:00:00Z",
+                "unique_key": "u",
+            },
+        },
+        fields=(
+            "name",
+            "cron",
+            "time_zone",
+            "template.priority",
+            "template.request_id",
+            "template.schedule_time",
+            "template.expire_time",
+            "template.unique_key",
+            "jitter",
+        ),
+    ),
+    missing(
+        "CreateSchedule", {"account_id": NOTHING, "cron": "* * * * *", "template": {"topic": "a topic"}}, "account"
+    ),
+    Bad(
+        "ListSchedules",
+        {"account_id": -1, "page_size": -1, "page_token": "?"},
+        fields=("account_id", "page_size", "page_token"),
+    ),
+    Bad("UpdateSchedule", {}, fields=("schedule.schedule_id", "update_mask")),
+    Bad(
+        "UpdateSchedule",
+        {"schedule": {"schedule_id": 1, "cron": "x"}, "update_mask": "cron,accountId,lastError,template"},
+        fields=(
+            "update_mask.paths[1]",
+            "update_mask.paths[2]",
+            "schedule.cron",
+            "schedule.template",
+            "schedule.template.topic",
+        ),
+    ),
+    missing("UpdateSchedule", {"schedule": {"schedule_id": NOTHING}, "update_mask": "paused"}, "schedule"),
+    Bad("GetNextRuns", {"cron": "0 0 30 2 *", "time_zone": "Mars"}, fields=("cron", "time_zone")),
+]

@@ -20,6 +20,7 @@ from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime import database_watch
 from scheduler_svc.system import work
+from tests.api.cases import Good
 from tests.harness.database_faults import APPLICATION, foreign_lock, locked_rows
 from tests.harness.maker import TaskClient
 from tests.harness.replicas import MAX_QUEUE_SIZE, serving, serving_all
@@ -217,3 +218,35 @@ async def test_what_stops_a_replica_without_a_word_is_shown_and_logged(
     assert (shown.serving, shown.clock_offset.ToTimedelta() // timedelta(minutes=1)) == (False, 59)
     actions = [entry["action"] for entry in logs if entry.get("action") == "clock" or entry.get("pid") == pid]
     assert sorted(actions) == ["clock", "lock", "transaction"], "each once"
+
+
+# What tests/api calls: requests that are answered, and those that are refused.
+GOOD = [
+    Good(
+        "GetSystem",
+        {},
+        {
+            "version": str,
+            "replicas": lambda replicas: (
+                {"scheduler_id", "version", "start_time", "serving", "lanes"} <= replicas[0].keys()
+            ),
+            "lock_holders": list,
+            "database": {"version": str, "size": str},
+            "limits": {"max_queue_size": str, "lease_ttl": str, "max_calls": 1_000},
+        },
+        sometimes="oldest_transaction",  # of any session of the server
+    ),
+    Good(
+        "GetCaller",
+        {},
+        {
+            "name": "",
+            "role": "operator",
+            "account_ids": [],
+            "methods": lambda methods: (
+                methods == sorted(methods) and {"TaskService/SubmitTask", "WorkerService/Lease"} < set(methods)
+            ),
+            "token_required": False,
+        },
+    ),
+]

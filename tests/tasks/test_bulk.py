@@ -25,6 +25,7 @@ from scheduler_svc.tasks import change as retrying
 from scheduler_svc.tasks.bulk import Bulk
 from scheduler_svc.tasks.rows import BatchResult
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
+from tests.api.cases import NOTHING, OWN, WAITS, Bad, Good, of
 from tests.harness.scheduling import FAILURE, RESULT, SETTINGS, TIMEOUT, Scheduling, later, new_task, overtaken
 
 pytestmark = pytest.mark.integration
@@ -425,3 +426,57 @@ class TestCleanup:
             scheduling, lambda tx: tx.ended.forget_requests(None, 10), lambda: scheduling.submit_one(request_id="r")
         )
         assert scheduling.place(key) == "ready"
+
+
+# What tests/api calls: requests that are answered, and those that are refused.
+FILTER_CLASHES = ("filter.statuses[0]", "filter.account_id")
+GOOD = [
+    Good(
+        "BulkCancelTasks",
+        {"filter": {**of(account="pending"), "statuses": [WAITS]}, "dry_run": True},
+        {"matched_count": 1, "changed_count": 0},
+    ),
+    Good(
+        "BulkCancelTasks",
+        {"filter": of(account="processing"), "force": True, "limit": 2_147_483_647},
+        {"matched_count": 1, "changed_count": 1},
+    ),
+    Good("BulkCancelTasks", {"filter": of(account="processing")}, {"matched_count": 0, "changed_count": 0}),
+    Good(
+        "BulkRetryTasks",
+        {**of(account="failed"), "statuses": ["TASK_STATUS_FAILED"], "limit": 2_147_483_647},
+        {"retried_count": 1, "matched_count": 1, "changed_count": 1},
+    ),
+    Good(
+        "BulkRetryTasks",
+        {"filter": of(account="failed"), "dry_run": True},
+        {"retried_count": 0, "matched_count": 1, "changed_count": 0},
+    ),
+    Good("BulkRetryTasks", {"account_id": NOTHING}, {"retried_count": 0, "matched_count": 0, "changed_count": 0}),
+    Good(
+        "CleanupTasks",
+        {**of(account="cancelled"), "days": 0, "dry_run": True},
+        {"deleted_count": 1, "matched_count": 1, "changed_count": 0},
+    ),
+    Good(
+        "CleanupTasks",
+        {"filter": {**of(account="cancelled"), "topic": "a"}, "days": 0, "limit": 5},
+        {"deleted_count": 1, "matched_count": 1, "changed_count": 1},
+    ),
+    Good("CleanupTasks", of(account="cancelled"), {"deleted_count": 0, "matched_count": 0, "changed_count": 0}),
+    Good("HandleTimeouts", {"account_id": OWN}, {"timeout_count": 0}),
+]
+BAD = [
+    Bad("BulkRetryTasks", {"statuses": [WAITS, "TASK_STATUS_CANCELLED"]}, fields=("statuses[0]", "statuses[1]")),
+    Bad("CleanupTasks", {"account_id": 1, "filter": {"account_id": 2, "statuses": [WAITS]}}, fields=FILTER_CLASHES),
+    Bad("BulkRetryTasks", {"account_id": 1, "filter": {"account_id": 2, "statuses": [WAITS]}}, fields=FILTER_CLASHES),
+    Bad(
+        "BulkCancelTasks",
+        {
+            "filter": {"account_id": -1, "schedule_id": -1, "statuses": ["TASK_STATUS_PROCESSING"], "labels": {"": ""}},
+            "limit": -1,
+        },
+        fields=("filter.statuses[0]", 'filter.labels[""]', "filter.schedule_id", "filter.account_id", "limit"),
+    ),
+    Bad("HandleTimeouts", {"account_id": -1}, fields=("account_id",)),
+]

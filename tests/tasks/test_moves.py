@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from contentgen.submit_fields import BY_NAME
 from scheduler_svc.domain.errors import InvalidArgument, InvalidState
 from scheduler_svc.domain.lease import Outcome
 from scheduler_svc.domain.lifecycle import ENDED, RetryBackoff, Status
 from scheduler_svc.domain.task import TEXTS, NewTask, TaskFilter
 from scheduler_svc.tasks.bulk import delete_batch
+from tests.api.cases import FULL_SUBMIT, NO_TASK, WAITS, Bad, Good, missing, of
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, later, new_task, released
 
@@ -311,3 +314,57 @@ def test_every_read_of_a_task_shows_its_backoff(scheduling: Scheduling) -> None:
     assert scheduling.run(lambda tx: delete_batch(tx, ended, tx.now, 0, 1)).changed == 1
     (repeated,) = scheduling.submit(new_task(backoff=backoff, request_id="once"))
     assert (repeated.task_key, repeated.backoff) == (submitted.task_key, backoff)
+
+
+# What tests/api calls: requests that are answered, and those that are refused.
+CHANGED = {key: value for key, value in FULL_SUBMIT.items() if BY_NAME[key].changeable}
+GOOD = [
+    Good(
+        "CancelTask",
+        of(task="pending"),
+        {"task": {"status": "TASK_STATUS_CANCELLED", "end_time": str, "error": {"reason": "CANCELLED_BY_CLIENT"}}},
+    ),
+    Good(
+        "UpdateTask",
+        {
+            "task": {**of(task="pending"), **CHANGED, "attempt": 7},
+            "update_mask": ",".join(re.sub("_(.)", lambda match: match[1].upper(), key) for key in CHANGED),
+        },
+        {"task": {**CHANGED, **of(task="pending"), "status": WAITS, "attempt": 0}},
+    ),
+    Good(
+        "UpdateTask",
+        {"task": of(task="scheduled"), "update_mask": "scheduleTime,timeout,tone,labels"},
+        {"task": {"timeout": "1800s", "tone": "", "labels": {}}},
+    ),
+    Good("RetryTask", of(task="failed"), {"task": {"status": WAITS, "retry_count": 1}}),
+]
+BAD = [
+    Bad("UpdateTask", {}, fields=("task.task_id", "update_mask")),
+    Bad(
+        "UpdateTask",
+        {"task": {"task_id": NO_TASK}, "update_mask": "topic,priority,taskId,creatorOptions,requestId"},
+        fields=("update_mask.paths[2]", "update_mask.paths[3]", "update_mask.paths[4]", "task.topic", "task.priority"),
+    ),
+    Bad(
+        "UpdateTask",
+        {
+            "task": {
+                **of(task="pending"),
+                "timeout": "0.5s",
+                "max_retries": 101,
+                "labels": {"": "v"},
+                "expire_time": "1999-01-01T00:00:00Z",
+                "schedule_time": "2999-01-01T00:00:00Z",
+            },
+            "update_mask": "timeout,maxRetries,labels,expireTime,scheduleTime",
+        },
+        fields=("task.timeout", 'task.labels[""]', "task.max_retries", "task.expire_time"),
+    ),
+    Bad(
+        "UpdateTask",
+        {"task": {**of(task="pending"), "expire_time": "1999-01-01T00:00:00Z"}, "update_mask": "expireTime"},
+        fields=("task.expire_time",),
+    ),
+    missing("UpdateTask", {"task": {"task_id": NO_TASK}, "update_mask": "tone"}, "task", NO_TASK),
+]

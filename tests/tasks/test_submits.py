@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from grpc import StatusCode
 
 from scheduler_svc.accounts.work import update_account
 from scheduler_svc.domain.account import AccountChange
@@ -18,6 +19,7 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import TEXTS, ExistingTask, Task, TraceContext
 from scheduler_svc.tasks import submit as small_submits
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
+from tests.api.cases import FULL_SUBMIT, NOTHING, OWN, SUBMIT, WAITS, Bad, Good, The, a_task_id, missing, of
 from tests.harness.cluster import Databases
 from tests.harness.database_faults import foreign_lock
 from tests.harness.scheduling import MAX_QUEUE, SETTINGS, Scheduling, later, new_task, overtaken
@@ -353,3 +355,77 @@ def test_a_connection_that_breaks_under_a_submit_is_told_as_such(scheduling: Sch
             answer.result(timeout=5)
     scheduling.submit_one()
     assert scheduling.sql("SELECT count(*) FROM tasks") == [(2,)]
+
+
+# What tests/api calls: requests that are answered, and those that are refused.
+NEW_TASK = {
+    "task_id": a_task_id,
+    "account_id": OWN,
+    "status": WAITS,
+    "priority": 5,
+    "auto_approve": True,
+    "max_retries": 3,
+    "auto_retry": True,
+    "timeout": "1800s",
+    "attempt": 0,
+    "retry_count": 0,
+    "content_id": "0",
+    "create_time": str,
+    "lease_id": "",
+}
+REPEATED = [key for key in FULL_SUBMIT if key != "creator_options"]
+GOOD = [
+    Good("SubmitTask", SUBMIT, {"task": NEW_TASK, "existing": False}),
+    Good("SubmitTask", FULL_SUBMIT, {"task": {key: FULL_SUBMIT[key] for key in REPEATED}, "existing": False}),
+    Good(
+        "BatchSubmitTasks",
+        {"requests": [SUBMIT, {**SUBMIT, "requirements": "long"}]},
+        {"tasks": [NEW_TASK, {**NEW_TASK, "requirements": ""}], "existing_indexes": []},
+    ),
+    Good(
+        "BatchSubmitTasks",
+        {"requests": [{**SUBMIT, "unique_key": "u"}, {**SUBMIT, "unique_key": "u", "topic": "another"}]},
+        {"tasks": [NEW_TASK, NEW_TASK], "existing_indexes": [1]},
+    ),
+]
+BAD = [
+    Bad("SubmitTask", {}, fields=("account_id", "topic")),
+    Bad(
+        "SubmitTask",
+        {**SUBMIT, "topic": " \n", "priority": 0, "labels": {"": "v"}, "creator_options": {"mode": ""}},
+        fields=("topic", 'creator_options["mode"]', 'labels[""]', "priority"),
+    ),
+    Bad("SubmitTask", {**SUBMIT, "expire_time": "1999-01-01T00:00:00Z"}, fields=("expire_time",)),
+    *(
+        Bad("SubmitTask", {**SUBMIT, "creator_options": {key: ""}}, fields=(f'creator_options["{key}"]',))
+        for key in ("task-id", "mode", "type", "topic", "json")
+    ),
+    missing("SubmitTask", {"account_id": NOTHING, "topic": "a topic"}, "account"),
+    Bad(
+        "SubmitTask",
+        {**of(account="inactive"), "topic": "a topic"},
+        StatusCode.FAILED_PRECONDITION,
+        "ACCOUNT_INACTIVE",
+        metadata=of(account="inactive"),
+    ),
+    Bad(
+        "SubmitTask",
+        {**SUBMIT, "request_id": The("idempotent", "request_id"), "priority": 6},
+        StatusCode.ALREADY_EXISTS,
+        "REQUEST_ID_CONFLICT",
+        metadata=of(task="idempotent"),
+    ),
+    Bad("BatchSubmitTasks", {}, fields=("requests",)),
+    Bad("BatchSubmitTasks", {"requests": [SUBMIT] * 1_001}, fields=("requests",)),
+    Bad(
+        "BatchSubmitTasks",
+        {"requests": [SUBMIT, {}, {**SUBMIT, "priority": 11}]},
+        fields=("requests[1].account_id", "requests[1].topic", "requests[2].priority"),
+    ),
+    Bad(
+        "BatchSubmitTasks",
+        {"requests": [SUBMIT, {**SUBMIT, "expire_time": "1999-01-01T00:00:00Z"}]},
+        fields=("requests[1].expire_time",),
+    ),
+    missing("BatchSubmitTasks", {"requests": [SUBMIT, {**SUBMIT, "account_id": NOTHING}]}, "account"),
+]

@@ -22,6 +22,20 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2 import RunOutput
 from scheduler_svc.replica.replica import Replica
+from tests.api.cases import (
+    NO_TASK,
+    NOTHING,
+    OTHER_PAGE,
+    OWN,
+    WAITS,
+    Bad,
+    Good,
+    The,
+    a_task_id,
+    an_opaque_token,
+    missing,
+    of,
+)
 from tests.harness.client import bad_fields, pages_of, refused
 from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving_beside
@@ -325,3 +339,212 @@ async def test_logs_are_deleted_with_their_task(client: TaskClient, worker: Scri
     assert sql(engine, rows) == [(1,)]
     assert (await client.stub.CleanupTasks(pb.CleanupTasksRequest(days=0))).deleted_count == 1
     assert sql(engine, rows) == [(0,)]
+
+
+# What tests/api calls: requests that are answered, and those that are refused.
+ZEROS = dict.fromkeys(["submitted", "processing", "completed", "failed", "timeout", "cancelled"], "0")
+ENDED = dict.fromkeys(["completed", "failed", "timeout", "cancelled"], "0")
+GOOD = [
+    Good(
+        "GetTask",
+        of(task="backoff"),
+        {
+            "task": {
+                **of(task="backoff"),
+                "status": WAITS,
+                "pending_reason": "PENDING_REASON_BACKOFF",
+                "retry_count": 1,
+                "attempt": 1,
+                "error": {"reason": "CREATOR_ERROR"},
+            }
+        },
+    ),
+    Good(
+        "GetTask",
+        of(task="completed"),
+        {"task": {"status": "TASK_STATUS_COMPLETED", "end_time": str, "content_id": lambda number: int(number) > 0}},
+    ),
+    Good(
+        "BatchGetTasks",
+        {"task_ids": [NO_TASK, The("pending", "task_id"), "no id"]},
+        {"tasks": [of(task="pending")], "missing_task_ids": [NO_TASK, "no id"]},
+    ),
+    Good(
+        "ListTasks",
+        {**of(account="cancelled"), "statuses": ["TASK_STATUS_CANCELLED"]},
+        {"tasks": [{**of(task="cancelled"), "requirements": ""}], "next_page_token": ""},
+    ),
+    Good(
+        "ListTasks",
+        {"account_id": OWN, "page_size": 1, **OTHER_PAGE},
+        {"tasks": [{"task_id": a_task_id}], "next_page_token": ""},
+    ),
+    Good("ListTasks", {"account_id": NOTHING, "page_size": 2_147_483_647}, {"tasks": [], "next_page_token": ""}),
+    Good(
+        "ListTasks",
+        {
+            **of(account="failed"),
+            "filter": {
+                **of(account="failed"),
+                "statuses": ["TASK_STATUS_FAILED"],
+                "error_reasons": ["CREATOR_ERROR"],
+                "created_after": "0001-01-01T00:00:00Z",
+                "created_before": "9999-12-31T23:59:59.999999Z",
+            },
+        },
+        {"tasks": [of(task="failed")], "next_page_token": ""},
+    ),
+    Good(
+        "ListTasks",
+        {"filter": {"topic": "no topic has this", "worker_id": "none"}},
+        {"tasks": [], "next_page_token": ""},
+    ),
+    Good("WaitTask", of(task="cancelled"), {"task": {"status": "TASK_STATUS_CANCELLED"}}),
+    Good(
+        "WaitTask", {**of(task="cancelled"), "timeout": "315576000000s"}, {"task": {"status": "TASK_STATUS_CANCELLED"}}
+    ),
+    Good(
+        "WaitTask",
+        {**of(task="scheduled"), "timeout": "0.01s"},
+        {"task": {"status": WAITS, "pending_reason": "PENDING_REASON_UNSPECIFIED"}},
+    ),
+    Good(
+        "WatchTasks",
+        {"task_ids": [The("scheduled", "task_id"), The("scheduled", "task_id")]},
+        {
+            "event": {
+                "task": {**of(task="scheduled"), "status": WAITS, "requirements": ""},
+                "previous_status": "TASK_STATUS_UNSPECIFIED",
+                "event_time": str,
+                "will_retry": False,
+                "resume_token": an_opaque_token,
+            }
+        },
+    ),
+    Good("WatchTasks", of(account="scheduled"), {"event": {"task": of(task="scheduled")}}),
+    Good(
+        "ListTaskEvents",
+        of(task="submitted"),
+        {
+            "events": [
+                {"previous_status": "TASK_STATUS_UNSPECIFIED", "status": WAITS, "reason": "SUBMITTED", "attempt": 0},
+                {"previous_status": WAITS, "status": "TASK_STATUS_SUBMITTED", "attempt": 1, "event_time": str},
+            ],
+            "next_page_token": "",
+        },
+    ),
+    Good(
+        "ListTaskEvents",
+        {**of(task="submitted"), "page_size": 1},
+        {"events": [{"status": WAITS}], "next_page_token": an_opaque_token},
+    ),
+    Good(
+        "ListAttemptLogs",
+        of(task="logged"),
+        {
+            "logs": [
+                {
+                    "attempt": 1,
+                    "worker_id": str,
+                    "end_time": str,
+                    "stdout": "half a page",
+                    "stderr": "it failed",
+                    "stdout_truncated": True,
+                    "stderr_truncated": False,
+                }
+            ],
+            "next_page_token": "",
+        },
+    ),
+    Good("ListAttemptLogs", of(task="failed"), {"logs": [], "next_page_token": ""}),
+    Good(
+        "GetTaskStats",
+        of(account="pending"),
+        {"counts": {"pending": "1", **ZEROS}, "oldest_pending_age": str, "queue_depth": "1"},
+    ),
+    Good("GetTaskStats", {"account_id": OWN}, {"counts": {"pending": "0", **ZEROS}, "queue_depth": "0"}),
+    Good(
+        "GetTaskHistory",
+        {
+            "account_id": OWN,
+            "resolution": "RESOLUTION_HOUR",
+            "start_time": "2026-01-31T08:59:59Z",
+            "end_time": "2026-01-31T09:00:01Z",
+        },
+        {"points": [{"time": f"2026-01-31T{hour}:00:00Z", "submitted": "0", "counts": ENDED} for hour in ("08", "09")]},
+    ),
+    Good(
+        "GetTaskHistory",
+        {"account_id": OWN, "resolution": "RESOLUTION_DAY", "end_time": "9999-12-31T23:59:59.999999999Z"},
+        {"points": lambda points: len(points) == 31 and points[-1]["time"] == "9999-12-31T00:00:00Z"},
+    ),
+    Good("GetTaskHistory", {"account_id": OWN, "end_time": "0001-01-01T00:00:00Z"}, {"points": []}),
+    Good(
+        "PollRunningTasks",
+        of(account="processing"),
+        {"total": 1, "completed": 0, "failed": 0, "timeout": 0, "still_running": 1, "error": 0},
+        polled=True,
+    ),
+    Good(
+        "PollRunningTasks",
+        {"account_id": NOTHING},
+        dict.fromkeys(["total", "completed", "failed", "timeout", "still_running", "error"], 0),
+    ),
+    Good("PollTask", of(task="pending"), {"status": WAITS}),
+]
+BAD = [
+    Bad("BatchGetTasks", {}, fields=("task_ids",)),
+    Bad("BatchGetTasks", {"task_ids": [NO_TASK] * 1_001}, fields=("task_ids",)),
+    Bad("BatchGetTasks", {"task_ids": [NO_TASK, ""]}, fields=("task_ids[1]",)),
+    Bad("ListTasks", {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
+    Bad("ListTasks", {"statuses": ["TASK_STATUS_UNSPECIFIED"]}, fields=("statuses[0]",)),
+    Bad("ListTasks", {"labels": {str(i): "" for i in range(33)}}, fields=("labels",)),
+    Bad("ListTaskEvents", {**of(task="pending"), **OTHER_PAGE}, fields=("page_token",)),
+    Bad(
+        "ListAttemptLogs",
+        {**of(task="pending"), "page_size": -1, "page_token": "?"},
+        fields=("page_size", "page_token"),
+    ),
+    Bad(
+        "ListTasks",
+        {
+            "account_id": 1,
+            "statuses": [WAITS],
+            "labels": {"a": "b"},
+            "schedule_id": 1,
+            "filter": {
+                "account_id": 2,
+                "statuses": ["TASK_STATUS_FAILED"],
+                "labels": {"a": "c"},
+                "schedule_id": 2,
+                "error_reasons": [""],
+                "worker_id": "w" * 201,
+                "topic": "t" * 4_001,
+            },
+        },
+        fields=(
+            "filter.worker_id",
+            "filter.topic",
+            "filter.statuses",
+            "filter.labels",
+            "filter.schedule_id",
+            "filter.error_reasons[0]",
+            "filter.account_id",
+        ),
+    ),
+    Bad("ListTasks", {"filter": {"error_reasons": ["x"] * 101}}, fields=("filter.error_reasons",)),
+    Bad("WatchTasks", {"task_ids": [NO_TASK], "account_id": "1"}, fields=("account_id",)),
+    Bad("WatchTasks", {"task_ids": [NO_TASK] * 1_001}, fields=("task_ids",)),
+    Bad("WatchTasks", {"account_id": OWN, "resume_token": "?"}, fields=("resume_token",)),
+    missing("WatchTasks", {"task_ids": [NO_TASK]}, "task", NO_TASK),
+    missing("WatchTasks", {"account_id": NOTHING}, "account"),
+    missing("GetTaskStats", {"account_id": NOTHING}, "account"),
+    missing("GetTaskHistory", {"account_id": NOTHING}, "account"),
+    Bad(
+        "GetTaskHistory",
+        {"start_time": "2026-01-31T08:00:00Z", "end_time": "0001-01-01T00:00:00Z"},
+        fields=("end_time",),
+    ),
+    Bad("GetTaskHistory", {"start_time": "0001-01-01T00:00:00Z"}, fields=("start_time",)),
+    Bad("PollRunningTasks", {"account_id": -1}, fields=("account_id",)),
+]

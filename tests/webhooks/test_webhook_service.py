@@ -27,6 +27,7 @@ from scheduler_svc.replica.replica import Replica
 from scheduler_svc.webhooks import loop as webhook_tries
 from scheduler_svc.webhooks import sender
 from scheduler_svc.webhooks import work as deliveries
+from tests.api.cases import NOTHING, OTHER_PAGE, OWN, Bad, Good, missing, of, wrong_state
 from tests.harness.client import invalid_state, not_found, pages_of, refused
 from tests.harness.database_faults import locked_table
 from tests.harness.maker import Maker
@@ -430,3 +431,72 @@ async def test_many_events_at_a_time_arrive_once_each(site: Site) -> None:
     await site.until(hook, *[DELIVERED] * 25)
     assert sorted(received.message["data"]["task_id"] for received in site.receiver.received) == sorted(ended)
     assert len({received.message_id for received in site.receiver.received}) == 25
+
+
+# What tests/api calls: requests that are answered, and those that are refused.
+URL = "https://news.example/hook"
+EVENTS = ["task.ended", "publish.failed"]
+HOOK = of(webhook="hook")
+GOOD = [
+    Good(
+        "CreateWebhook",
+        {"account_id": OWN, "url": URL, "event_types": EVENTS},
+        {
+            "webhook": {"account_id": OWN, "url": URL, "event_types": EVENTS, "active": True, "last_error": ""},
+            "secret": lambda secret: secret.startswith("whsec_"),
+        },
+    ),
+    Good("GetWebhook", HOOK, {"webhook": {**HOOK, "account_id": OWN, "create_time": str}}),
+    Good("ListWebhooks", of(account="hook"), {"webhooks": [HOOK], "next_page_token": ""}),
+    Good(
+        "UpdateWebhook",
+        {
+            "webhook": {**HOOK, "url": URL, "event_types": EVENTS, "active": False},
+            "update_mask": "url,eventTypes,active",
+        },
+        {"webhook": {**HOOK, "active": False}},
+    ),
+    Good("DeleteWebhook", HOOK, {}),
+    Good("RotateWebhookSecret", HOOK, {"webhook": HOOK, "secret": str}),
+    Good(
+        "RotateWebhookSecret",
+        {**HOOK, "overlap": "604800s"},
+        {"webhook": {**HOOK, "previous_secret_expire_time": str}, "secret": lambda secret: secret.startswith("whsec_")},
+    ),
+    Good(
+        "PingWebhook",
+        HOOK,
+        {"delivery": {**HOOK, "event_type": "webhook.ping", "status": "DELIVERY_STATUS_EXHAUSTED", "attempt_count": 1}},
+    ),
+    Good("ListDeliveries", HOOK, {"deliveries": [], "next_page_token": ""}),
+    Good(
+        "ListDeliveries",
+        {**of(webhook="pinged"), "status": "DELIVERY_STATUS_EXHAUSTED"},
+        {"deliveries": [{**of(delivery="pinged"), "message_id": str, "data": str}], "next_page_token": ""},
+    ),
+    Good(
+        "RedeliverWebhook",
+        of(delivery="pinged"),
+        {"delivery": {"status": "DELIVERY_STATUS_PENDING", "next_attempt_time": str}},
+    ),
+]
+BAD = [
+    Bad("CreateWebhook", {"account_id": -1}, fields=("account_id", "url", "event_types")),
+    Bad(
+        "CreateWebhook",
+        {"url": "https://10.0.0.1/", "event_types": ["task.ended", "webhook.ping"]},
+        fields=("url", "event_types[1]"),
+    ),
+    missing("CreateWebhook", {"account_id": NOTHING, "url": URL, "event_types": EVENTS}, "account"),
+    Bad("RotateWebhookSecret", {**HOOK, "overlap": "604801s"}, fields=("overlap",)),
+    Bad("UpdateWebhook", {}, fields=("webhook.webhook_id", "update_mask")),
+    Bad(
+        "UpdateWebhook",
+        {"webhook": HOOK, "update_mask": "url,eventTypes,accountId"},
+        fields=("update_mask.paths[2]", "webhook.url", "webhook.event_types"),
+    ),
+    missing("UpdateWebhook", {"webhook": {"webhook_id": NOTHING}, "update_mask": "active"}, "webhook"),
+    Bad("ListDeliveries", {"status": 9, "page_size": -1}, fields=("webhook_id", "status", "page_size")),
+    Bad("ListDeliveries", {**HOOK, **OTHER_PAGE}, fields=("page_token",)),
+    wrong_state("RedeliverWebhook", of(delivery="undeliverable"), "inactive", "active"),
+]
