@@ -130,13 +130,7 @@ class AsyncContentGenerationClient(AsyncMethods):
     ) -> None:
         """Connects at the first call, and belongs to the event loop of that call.
 
-        Args:
-            target: any gRPC target, such as `host:50051` or `ipv4:10.0.0.1:50051,10.0.0.2:50051`; calls go to its
-                addresses in turn, and past those that are away.
-            token: sent with every call, for a scheduler that asks for one.
-            credentials: of a TLS channel, such as `grpc.ssl_channel_credentials(ca)`; None: plaintext.
-            timeout: seconds that a call may take, beyond what it asks the scheduler to wait.
-            channel: used instead of one to `target`, and left open by `close`; it retries no call by itself.
+        The arguments are those of ContentGenerationClient; a `channel` is one of grpc.aio.
         """
         transport = AioTransport(
             lambda: open_aio_channel(target, credentials) if channel is None else channel,

@@ -338,7 +338,6 @@ class Replica:
         }
 
     def _report_lane(self, number: int, database: Database) -> GroupCommitter[Item, Answer]:
-        settings = self._settings
         return GroupCommitter(
             f"report-{number}",
             database,
@@ -346,7 +345,7 @@ class Replica:
             weight=_report_weight,
             max_weight=MAX_GROUP_WEIGHT,
             max_waiting=None,  # each stream bounds its backlog
-            max_lock_wait=settings.lease_ttl,  # by then the leases in question have expired
+            max_lock_wait=self._settings.lease_ttl,  # by then the leases in question have expired
             keys=report_keys,
             supervision=self._needed,
             metrics=self._metrics.lane("reports") if self._metrics else None,
@@ -360,9 +359,8 @@ class Replica:
         self._sender = WebhookSender(self._addresses, self._names)
         self._deliveries = DeliveryLoop(self._pools.webhooks, self._webhook_interest, self._sender, self._metrics)
         self._database_watch = DatabaseWatch(self._pools.diagnosis, self._clock, self.health)
-        self._system_status = SystemStatus(
-            self._pools.diagnosis, self._state, self._settings, self._database_watch.seen_for
-        )
+        seen_for = self._database_watch.seen_for
+        self._system_status = SystemStatus(self._pools.diagnosis, self._state, self._settings, seen_for)
 
     def _build_periodics(self, engine: sa.Engine) -> list[Periodic]:
         """Builds the router too, which wakes several of them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from google.protobuf.message import Message
@@ -15,18 +15,10 @@ from contentgen.cli.lists import each, write_list
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes, account_option
 from contentgen.cli.output import Document, document
 from contentgen.cli.values import argument, option
-from contentgen.client.results import DeliveryStatus
+from contentgen.client.results import DeliveryStatus, EventType
 
-
-class Event(StrEnum):
-    TASK_ENDED = "task.ended"
-    CONTENT_PENDING_REVIEW = "content.pending_review"
-    CONTENT_APPROVED = "content.approved"
-    CONTENT_REJECTED = "content.rejected"
-    PUBLISH_PUBLISHED = "publish.published"
-    PUBLISH_FAILED = "publish.failed"
-
-
+Event = StrEnum("Event", {name: name for name in get_args(EventType) if name != "webhook.ping"})  # type: ignore[misc]
+"""What a webhook may be created for."""
 WebhookId = Annotated[int, argument("WEBHOOK_ID", "The webhook.", min=1, autocompletion=completion.webhook_ids)]
 WebhookIds = Annotated[
     list[int], argument("WEBHOOK_ID", "One or more webhooks.", min=1, autocompletion=completion.webhook_ids)
