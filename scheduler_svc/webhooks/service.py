@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import partial
 from operator import attrgetter
@@ -31,38 +31,29 @@ MAX_OVERLAP = timedelta(days=7)
 MAX_EVENT_TYPES = 100
 
 
+@dataclass(eq=False)
 class WebhookService(WebhookServiceServicer):
-    def __init__(
-        self,
-        reads: Calls,
-        operators: Calls,
-        *,
-        url_problem: Callable[[str], Awaitable[str | None]],
-        send: Callable[[DeliveryAttempt], Awaitable[Response]],
-        changed: Callable[[], Awaitable[None]],
-    ) -> None:
-        """`url_problem` returns why a URL is refused; `send` tries a delivery once.
-
-        `changed` is awaited after each change of a webhook, so that this replica's moves follow it from then on.
-        """
-        self._reads = reads
-        self._operators = operators
-        self._url_problem = url_problem
-        self._send = send
-        self._changed = changed
+    reads: Calls
+    operators: Calls
+    url_problem: Callable[[str], Awaitable[str | None]]
+    """Returns why a URL is refused."""
+    send: Callable[[DeliveryAttempt], Awaitable[Response]]
+    """Tries a delivery once."""
+    changed: Callable[[], Awaitable[None]]
+    """Is awaited after each change of a webhook, so that this replica's moves follow it from then on."""
 
     async def CreateWebhook(self, request: pb.CreateWebhookRequest, context: object) -> pb.CreateWebhookResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
             await self._check_url("url", request.url, violations)
             types = _event_types("event_types", request.event_types, violations)
-        result = await self._operators.run(work.create_webhook, request.account_id, request.url, types)
-        await self._changed()
+        result = await self.operators.run(work.create_webhook, request.account_id, request.url, types)
+        await self.changed()
         return pb.CreateWebhookResponse(webhook=_message(result.webhook), secret=result.secret)
 
     async def GetWebhook(self, request: pb.GetWebhookRequest, context: object) -> pb.GetWebhookResponse:
         webhook_id = checked_id("webhook_id", request.webhook_id)
-        webhook = await self._reads.run(work.get_webhook, caller().scope, webhook_id)
+        webhook = await self.reads.run(work.get_webhook, caller().scope, webhook_id)
         return pb.GetWebhookResponse(webhook=_message(webhook))
 
     async def ListWebhooks(self, request: pb.ListWebhooksRequest, context: object) -> pb.ListWebhooksResponse:
@@ -70,7 +61,7 @@ class WebhookService(WebhookServiceServicer):
             violations.account_filter("account_id", request.account_id)
             page = PageRequest.of(request, violations, "ListWebhooks", request.account_id)
         scope = caller().scope
-        webhooks = await self._reads.run(lambda tx: tx.webhooks.list(scope, page.position or 0, page.limit))
+        webhooks = await self.reads.run(lambda tx: tx.webhooks.list(scope, page.position or 0, page.limit))
         listed, token = page.cut(webhooks, _message, attrgetter("webhook_id"))
         return pb.ListWebhooksResponse(webhooks=listed, next_page_token=token)
 
@@ -79,14 +70,14 @@ class WebhookService(WebhookServiceServicer):
             violations.id("webhook.webhook_id", request.webhook.webhook_id)
             change = await self._change(request, violations)
         webhook_id = request.webhook.webhook_id
-        changed = await self._operators.run(work.update_webhook, caller().scope, webhook_id, change)
-        await self._changed()
+        changed = await self.operators.run(work.update_webhook, caller().scope, webhook_id, change)
+        await self.changed()
         return pb.UpdateWebhookResponse(webhook=_message(changed))
 
     async def DeleteWebhook(self, request: pb.DeleteWebhookRequest, context: object) -> pb.DeleteWebhookResponse:
         webhook_id = checked_id("webhook_id", request.webhook_id)
-        await self._operators.run(work.delete_webhook, caller().scope, webhook_id)
-        await self._changed()
+        await self.operators.run(work.delete_webhook, caller().scope, webhook_id)
+        await self.changed()
         return pb.DeleteWebhookResponse()
 
     async def RotateWebhookSecret(
@@ -97,14 +88,14 @@ class WebhookService(WebhookServiceServicer):
             violations.id("webhook_id", request.webhook_id)
             if request.HasField("overlap"):
                 overlap = violations.duration("overlap", request.overlap, timedelta(0), MAX_OVERLAP)
-        rotated = await self._operators.run(work.rotate_secret, caller().scope, request.webhook_id, overlap)
+        rotated = await self.operators.run(work.rotate_secret, caller().scope, request.webhook_id, overlap)
         return pb.RotateWebhookSecretResponse(webhook=_message(rotated.webhook), secret=rotated.secret)
 
     async def PingWebhook(self, request: pb.PingWebhookRequest, context: object) -> pb.PingWebhookResponse:
         webhook_id = checked_id("webhook_id", request.webhook_id)
-        attempt = await self._operators.run(work.claim_ping, caller().scope, webhook_id)
-        tried = Tried(attempt, await self._send(attempt))
-        delivery = await self._operators.run(work.record_ping, tried)
+        attempt = await self.operators.run(work.claim_ping, caller().scope, webhook_id)
+        tried = Tried(attempt, await self.send(attempt))
+        delivery = await self.operators.run(work.record_ping, tried)
         return pb.PingWebhookResponse(delivery=message_of(pb.Delivery, delivery))
 
     async def ListDeliveries(self, request: pb.ListDeliveriesRequest, context: object) -> pb.ListDeliveriesResponse:
@@ -112,7 +103,7 @@ class WebhookService(WebhookServiceServicer):
             violations.id("webhook_id", request.webhook_id)
             status = violations.status("status", request.status, DeliveryStatus)
             page = PageRequest.of(request, violations, "ListDeliveries", request.webhook_id, request.status)
-        deliveries = await self._reads.run(
+        deliveries = await self.reads.run(
             work.list_deliveries, caller().scope, request.webhook_id, status, before=page.position, limit=page.limit
         )
         listed, token = page.cut(deliveries, partial(message_of, pb.Delivery), attrgetter("delivery_id"))
@@ -122,7 +113,7 @@ class WebhookService(WebhookServiceServicer):
         self, request: pb.RedeliverWebhookRequest, context: object
     ) -> pb.RedeliverWebhookResponse:
         delivery_id = checked_id("delivery_id", request.delivery_id)
-        delivery = await self._operators.run(work.redeliver, caller().scope, delivery_id)
+        delivery = await self.operators.run(work.redeliver, caller().scope, delivery_id)
         return pb.RedeliverWebhookResponse(delivery=message_of(pb.Delivery, delivery))
 
     async def _change(self, request: pb.UpdateWebhookRequest, violations: Violations) -> WebhookChange:
@@ -141,7 +132,7 @@ class WebhookService(WebhookServiceServicer):
     async def _check_url(self, field: str, url: str, violations: Violations) -> None:
         if not 0 < len(url) <= MAX_URL:
             violations.add(field, f"is required: 1 to {MAX_URL:,} characters, has {len(url):,}")
-        elif problem := await self._url_problem(url):
+        elif problem := await self.url_problem(url):
             violations.add(field, problem)
 
 
