@@ -12,7 +12,7 @@ import asyncio
 import random
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -54,7 +54,7 @@ from scheduler_svc.leases.report import (
 from scheduler_svc.leases.sessions import open_session
 from scheduler_svc.leases.uploads import AssetUploads
 from scheduler_svc.runtime.access import caller
-from scheduler_svc.runtime.calls import Calls, SkipLocked
+from scheduler_svc.runtime.calls import SkipLocked
 from scheduler_svc.runtime.interceptor import send_headers
 
 GATHER_TIME = 0.1
@@ -153,30 +153,21 @@ Context = aio.ServicerContext[pb.LeaseRequest, pb.LeaseResponse]
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False)
 class WorkerService(WorkerServiceServicer):
-    def __init__(
-        self,
-        calls: Calls,
-        lane: Callable[[], AbstractContextManager[ReportCommitter]],
-        streams: Streams,
-        uploads: AssetUploads,
-        *,
-        settings: Settings,
-        scheduler_id: str,
-        capacity_changed: Callable[[], None],
-    ) -> None:
-        """`lane` returns the committer of a stream; `capacity_changed` is called when a worker may have free slots."""
-        self._skip_locked = SkipLocked(calls)
-        self._lane = lane
-        self._streams = streams
-        self._uploads = uploads
-        self._settings = settings
-        self._scheduler_id = scheduler_id
-        self._capacity_changed = capacity_changed
-        self.idle_heartbeats = IdleHeartbeats()
+    calls: SkipLocked
+    lane: Callable[[], AbstractContextManager[ReportCommitter]]
+    """Returns the committer of a stream."""
+    streams: Streams
+    uploads: AssetUploads
+    settings: Settings
+    scheduler_id: str
+    capacity_changed: Callable[[], None]
+    """Is called when a worker may have free slots."""
+    idle_heartbeats: IdleHeartbeats = field(default_factory=IdleHeartbeats)
 
     async def Lease(self, _: object, context: Context) -> None:  # type: ignore[override]  # it reads and writes by itself
-        with self._lane() as reports:
+        with self.lane() as reports:
             stream = await self._open(context, reports)
             _log.info("worker connected", action="hello", worker_id=stream.worker_id)
             try:
@@ -188,7 +179,7 @@ class WorkerService(WorkerServiceServicer):
     async def PutAsset(
         self, _: object, context: aio.ServicerContext[pb.PutAssetRequest, pb.PutAssetResponse]
     ) -> pb.PutAssetResponse:
-        return pb.PutAssetResponse(known=await self._uploads.receive(context))
+        return pb.PutAssetResponse(known=await self.uploads.receive(context))
 
     async def _open(self, context: Context, reports: ReportCommitter) -> WorkerStream:
         """Reads the hello, opens the session and sends the welcome."""
@@ -200,21 +191,21 @@ class WorkerService(WorkerServiceServicer):
             text = f"the first message of a stream must be a hello, within {HELLO_TIMEOUT:g} s"
             raise InvalidArgument.of("message", text)
         hello = replace(messages.hello(first.hello), identity=caller().name)
-        with self._streams.hello(hello.worker_id) as orders:
-            opened = await self._skip_locked.run(open_session, hello, self._settings, self._scheduler_id)
+        with self.streams.hello(hello.worker_id) as orders:
+            opened = await self.calls.run(open_session, hello, self.settings, self.scheduler_id)
             stream = WorkerStream(
                 hello.worker_id,
                 opened.session_key,
-                on_relieved=self._capacity_changed,
+                on_relieved=self.capacity_changed,
                 accepts_skipped=hello.accepts_skipped,
             )
             if opened.desired_state.poll:
                 stream.send(PollOrder(opened.desired_state.poll))
             for order in orders:
                 stream.order(order)
-            self._streams.add(stream)
+            self.streams.add(stream)
         try:
-            welcome = messages.welcome(opened, self._settings, self._scheduler_id)
+            welcome = messages.welcome(opened, self.settings, self.scheduler_id)
             await send_headers(context.write(welcome))
         except BaseException:
             self._close(stream, reports)
@@ -223,7 +214,7 @@ class WorkerService(WorkerServiceServicer):
 
     def _close(self, stream: WorkerStream, reports: ReportCommitter) -> None:
         """Closes the stream; also releases the leases that were granted and never sent."""
-        self._streams.remove(stream)
+        self.streams.remove(stream)
         unsent = [message for message in stream.take_unsent() if isinstance(message, Assign)]
         if unsent:
             reports.post(UnsentLeases(tuple(grant.ref for message in unsent for grant in message.grants)))
@@ -231,8 +222,8 @@ class WorkerService(WorkerServiceServicer):
 
     def heartbeat_committed(self, stream: WorkerStream, heartbeat: Heartbeat, received: float) -> None:
         """Updates the capacity of the stream; `received`: seconds of the loop's clock."""
-        stream.heartbeat(heartbeat, received + CAPACITY_TTL * self._settings.heartbeat_interval)
-        self._capacity_changed()
+        stream.heartbeat(heartbeat, received + CAPACITY_TTL * self.settings.heartbeat_interval)
+        self.capacity_changed()
 
 
 class _StreamHandler:

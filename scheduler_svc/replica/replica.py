@@ -53,7 +53,7 @@ from scheduler_svc.retention.sql import vacuum
 from scheduler_svc.runtime import server as grpc_server
 from scheduler_svc.runtime.access import AuthInterceptor, KnownTokens, Limits
 from scheduler_svc.runtime.auditing import Auditor
-from scheduler_svc.runtime.calls import CALLER
+from scheduler_svc.runtime.calls import CALLER, SkipLocked
 from scheduler_svc.runtime.database_watch import DatabaseClock, DatabaseWatch, DurabilityCheck
 from scheduler_svc.runtime.errors import ERROR_STATUSES
 from scheduler_svc.runtime.file_reload import FileReload
@@ -476,7 +476,7 @@ class Replica:
                 tracer=self._tracer,
             ),
             "WorkerService": WorkerService(
-                pools.sessions,
+                SkipLocked(pools.sessions),
                 self._report_lanes.least_used,
                 self._streams,
                 AssetUploads(pools.assets, self._objects, self._store_identity, settings, self._metrics),
