@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -23,23 +24,16 @@ MAX_FETCHING = 120.0
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
 class LeaseExecutor:
     """Runs the CLI for leases, and keeps their results in the journal."""
 
-    def __init__(
-        self,
-        book: LeaseBook,
-        runner: Runner,
-        journal: DurableJournal,
-        report_on: Callable[[Lease], RunReporter],
-        ran: Callable[[Lease, Outcome, float], None],
-    ) -> None:
-        """`ran` gets the outcome of each run that was not stopped, and the seconds that it took."""
-        self._book = book
-        self._runner = runner
-        self._journal = journal
-        self._report_on = report_on
-        self._ran = ran
+    book: LeaseBook
+    runner: Runner
+    journal: DurableJournal
+    report_on: Callable[[Lease], RunReporter]
+    ran: Callable[[Lease, Outcome, float], None]
+    """Gets the outcome of each run that was not stopped, and the seconds that it took."""
 
     async def execute(self, lease: Lease, job: Job) -> PendingUpdate:
         """Returns the update that ends an accepted lease, once no process of its run lives.
@@ -48,32 +42,32 @@ class LeaseExecutor:
         """
         ending, run = None, None
         try:
-            await self._journal.mark(lease)
+            await self.journal.mark(lease)
             variables = lease.trace.variables() if lease.trace else {}
-            async with self._runner.open(lease.lease_id, lease.deadline, variables) as run:
+            async with self.runner.open(lease.lease_id, lease.deadline, variables) as run:
                 began = now()
                 outcome = await self._outcome(lease, run, job)
                 if outcome is not None and lease.stop is None:
-                    self._book.settle(lease)
-                    self._ran(lease, outcome, now() - began)
+                    self.book.settle(lease)
+                    self.ran(lease, outcome, now() - began)
                     ending = await self._kept(lease, outcome, run)
         except asyncio.CancelledError:  # before its run was open
             if lease.stop is None:
                 raise
         except OSError as error:
             self._refuse(lease, error)
-        self._journal.marks.clear(lease.lease_id)
+        self.journal.marks.clear(lease.lease_id)
         return ending or _ending_of_stop(lease, run)
 
     async def _outcome(self, lease: Lease, run: CliRun, job: Job) -> Outcome | None:
         """Returns the outcome of the run; None if it was stopped, for the reason in `lease.stop`."""
         try:
-            return await self._runner.execute(run, job, self._report_on(lease))
+            return await self.runner.execute(run, job, self.report_on(lease))
         except asyncio.CancelledError:
             if lease.stop is None:
                 raise
         except RunExpiredError:
-            self._book.stop(lease, StopReason.EXPIRED)
+            self.book.stop(lease, StopReason.EXPIRED)
         except CannotRunError as error:
             self._refuse(lease, error)
         except GuardLostError:
@@ -86,7 +80,7 @@ class LeaseExecutor:
     async def _kept(self, lease: Lease, outcome: Outcome, run: CliRun) -> PendingUpdate:
         """Returns the update that ends the lease, once it is on disk with the files that it names."""
         ending = None
-        assets = self._journal.assets
+        assets = self.journal.assets
         try:
             if isinstance(outcome, Article):
                 article = await assets.taken(lease.lease_id, run.folder, outcome)
@@ -101,12 +95,12 @@ class LeaseExecutor:
 
     async def _kept_as(self, lease: Lease, outcome: Outcome, run: CliRun) -> PendingUpdate:
         ending = wire.with_output(wire.ending_of(lease, outcome), run.output)
-        await self._journal.keep(lease, ending)
+        await self.journal.keep(lease, ending)
         return ending
 
     def _refuse(self, lease: Lease, error: Exception) -> None:
         _log.error("this worker can't run any CLI now", action="lease.refused", error=str(error), **lease.log_keys)
-        self._book.stop(lease, StopReason.REFUSED)
+        self.book.stop(lease, StopReason.REFUSED)
 
 
 def _ending_of_stop(lease: Lease, run: CliRun | None) -> PendingUpdate:
