@@ -184,20 +184,14 @@ class _Failures:
         return now - self.first, pause
 
 
+@dataclass(frozen=True)
 class Supervision:
     """Restarts parts; several may share one."""
 
-    def __init__(
-        self,
-        on_give_up: Callable[[str], object] = lambda _: None,
-        *,
-        give_up_after: float = math.inf,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`on_give_up` gets the name of a part that failed for `give_up_after` seconds, on the part's own thread."""
-        self._on_give_up = on_give_up
-        self._give_up_after = give_up_after
-        self._clock = clock
+    on_give_up: Callable[[str], object] = lambda _: None
+    """Gets the name of a part that failed for `give_up_after` seconds, on the part's own thread."""
+    give_up_after: float = math.inf
+    clock: Callable[[], float] = time.monotonic
 
     def run(self, name: str, part: Callable[[], None], stopping: threading.Event) -> None:
         """Runs `part` on this thread until it returns, is given up, or fails after `stopping` is set."""
@@ -227,10 +221,10 @@ class Supervision:
 
     def _failed(self, name: str, failures: _Failures, error: Exception) -> float | None:
         """Returns the pause before the next start, or None if the part is given up."""
-        failing_for, pause = failures.add(self._clock())
-        if failing_for < self._give_up_after:
+        failing_for, pause = failures.add(self.clock())
+        if failing_for < self.give_up_after:
             _log.error("a part failed; it starts again", action="supervise", part=name, pause=pause, exc_info=error)
             return pause
         _log.critical("a part fails again and again; it is given up", action="supervise", part=name, exc_info=error)
-        self._on_give_up(name)
+        self.on_give_up(name)
         return None
