@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scheduler_svc.domain.account import ALL, Scope
@@ -27,34 +27,26 @@ LONG_LOCK_LIMIT = 5.0
 """Seconds for which a session may hold locks before it is reported, though nothing was seen to wait for them."""
 
 
+@dataclass(frozen=True)
 class SystemStatus:
     """Lives on the event loop. Reads of the service that need no more than a statement run by its `calls`."""
 
-    def __init__(
-        self,
-        calls: Calls,
-        own: Callable[[], ReplicaState],
-        settings: Settings,
-        seen_for: Callable[[OldestTransaction], float] = lambda _: 0.0,
-    ) -> None:
-        """`own` returns this replica's state, which is announced each heartbeat interval.
-
-        `seen_for` tells for how many seconds a transaction has been seen as the oldest.
-        """
-        self.calls = calls
-        self._own = own
-        self._interval = settings.heartbeat_interval
-        self._seen_for = seen_for
+    calls: Calls
+    own: Callable[[], ReplicaState]
+    """Returns this replica's state, which is announced each heartbeat interval."""
+    settings: Settings
+    seen_for: Callable[[OldestTransaction], float]
+    """Tells for how many seconds a transaction has been seen as the oldest."""
 
     async def run_once(self) -> float:
         """Announces this replica's state; returns the seconds until the next time."""
-        await self.calls.run(lambda tx: tx.system.announce(self._own()))
-        return self._interval
+        await self.calls.run(lambda tx: tx.system.announce(self.own()))
+        return self.settings.heartbeat_interval
 
     async def withdraw(self) -> None:
         """Removes this replica's state. If the database is away, the others notice its silence."""
         with suppress(StoreUnavailable):
-            await self.calls.run(lambda tx: tx.system.withdraw(self._own().scheduler_id))
+            await self.calls.run(lambda tx: tx.system.withdraw(self.own().scheduler_id))
 
     async def get(self) -> System:
         system = await self.calls.run(self._read)
@@ -66,12 +58,12 @@ class SystemStatus:
         return replace(system, lock_holders=_merged(holders, system.lock_holders))
 
     def _read(self, tx: Tx) -> System:
-        state = self._own()
+        state = self.own()
         replicas = {replica.scheduler_id: replica for replica in tx.system.replicas()} | {state.scheduler_id: state}
         shown = tuple(replicas[name] for name in sorted(replicas))
         holders = _merged(_holders(tx), tx.system.long_locks(LONG_LOCK_LIMIT))
         oldest = tx.system.oldest_transaction()
-        seen_for = self._seen_for(oldest) if oldest else 0.0
+        seen_for = self.seen_for(oldest) if oldest else 0.0
         return System(shown, holders, tx.system.database(), oldest, seen_for)
 
     async def lock_holders(self) -> Sequence[LockHolder]:
