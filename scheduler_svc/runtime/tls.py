@@ -176,34 +176,29 @@ def redirect_stderr() -> None:
     os.set_blocking(writing, False)
     os.dup2(writing, 2)
     os.close(writing)
-    threading.Thread(target=_Reader(reading).run, name="core-log", daemon=True).start()
+    threading.Thread(target=_read_log, args=(reading,), name="core-log", daemon=True).start()
 
 
-class _Reader:
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._parser = HandshakeFailureParser()
-        self._limit = LogLimit()
-        self._rest = b""
+def _read_log(descriptor: int) -> None:
+    parser, limit, rest = HandshakeFailureParser(), LogLimit(), b""
+    while True:
+        readable, _, _ = select.select([descriptor], [], [], _POLL_INTERVAL)
+        if suppressed := limit.next_window(time.monotonic()):
+            _log.warning("more handshakes failed than are logged", action="handshake", suppressed=suppressed)
+        if not readable:
+            continue
+        *lines, rest = (rest + os.read(descriptor, _CHUNK)).split(b"\n")
+        rest = rest[-_CHUNK:]
+        for line in lines:
+            _log_line(line.decode("utf-8", "replace"), parser, limit)
 
-    def run(self) -> None:
-        while True:
-            readable, _, _ = select.select([self._descriptor], [], [], _POLL_INTERVAL)
-            if suppressed := self._limit.next_window(time.monotonic()):
-                _log.warning("more handshakes failed than are logged", action="handshake", suppressed=suppressed)
-            if not readable:
-                continue
-            *lines, self._rest = (self._rest + os.read(self._descriptor, _CHUNK)).split(b"\n")
-            self._rest = self._rest[-_CHUNK:]
-            for line in lines:
-                self._log_line(line.decode("utf-8", "replace"))
 
-    def _log_line(self, line: str) -> None:
-        if failure := self._parser.next(line):
-            if self._limit.allows():
-                log = _log.info if failure.hung_up else _log.warning
-                log("a handshake failed", action="handshake", caller=failure.caller, reason=failure.reason)
-        elif header := _HEADER.match(line):
-            getattr(_log, _LEVELS[header[1]])(header[2][:_MAX_LENGTH], action="grpc")
-        elif line.strip() and not line.startswith(_CONTINUATIONS):
-            _log.warning(line[:_MAX_LENGTH], action="stderr")
+def _log_line(line: str, parser: HandshakeFailureParser, limit: LogLimit) -> None:
+    if failure := parser.next(line):
+        if limit.allows():
+            log = _log.info if failure.hung_up else _log.warning
+            log("a handshake failed", action="handshake", caller=failure.caller, reason=failure.reason)
+    elif header := _HEADER.match(line):
+        getattr(_log, _LEVELS[header[1]])(header[2][:_MAX_LENGTH], action="grpc")
+    elif line.strip() and not line.startswith(_CONTINUATIONS):
+        _log.warning(line[:_MAX_LENGTH], action="stderr")
