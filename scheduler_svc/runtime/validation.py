@@ -159,9 +159,10 @@ class Violations:
         if value < 1:
             self.add(field, f"is required: 1 or more, is {value}")
 
-    def account_filter(self, field: str, value: int) -> None:
+    def account_filter(self, field: str, value: int) -> int:
         if value < 0:
             self.add(field, f"must be an account's id, or 0 for all, is {value}")
+        return value
 
     def duration(self, field: str, message: Duration, minimum: timedelta, maximum: timedelta) -> timedelta:
         """Returns the length, or `minimum` if it is not in the closed range."""

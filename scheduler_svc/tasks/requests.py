@@ -60,7 +60,7 @@ def read_filter(request: _Request, bad: Violations, *, among: frozenset[Status] 
         worker_id=task_filter.worker_id,
         topic=task_filter.topic,
     )
-    return RequestedFilter(_either(request, "account_id", partial(_account_id, bad), bad), conditions)
+    return RequestedFilter(_either(request, "account_id", bad.account_filter, bad), conditions)
 
 
 def _either(request: _Request, name: str, read: Callable[[str, Any], T], violations: Violations) -> T:
@@ -70,11 +70,6 @@ def _either(request: _Request, name: str, read: Callable[[str, Any], T], violati
     if value and filtered and value != filtered:
         violations.add(f"filter.{name}", f"must be equal to {name} if both are set")
     return value or filtered
-
-
-def _account_id(violations: Violations, path: str, value: int) -> int:
-    violations.account_filter(path, value)
-    return value
 
 
 def _schedule_id(violations: Violations, path: str, value: int) -> int:
