@@ -195,7 +195,12 @@ class Replica:
             self._scaler = grpc_server.build_scaler(service, self.health, in_flight=calls, limits=limits)
             self.scaler_port = grpc_server.bind(self._scaler, address, self._certificates, "CONTENTGEN_SCALER_LISTEN")
         self.port = grpc_server.bind(self._server, self._settings.listen, self._certificates)
-        self._listen_for_scrapes()
+        if (scraped := self._settings.metrics_listen) and self._metrics:
+            frozen = self._sampling.frozen_reasons
+            self._endpoint = MetricsEndpoint(
+                scraped, self._metrics.registry, live=frozen, ready=lambda: self.health.reasons + frozen()
+            )
+            self.metrics_port = self._endpoint.port
 
     async def _check_store(self) -> None:
         """Checks the store of the assets. Raises SettingsError. One that does not answer soon is left to the loop."""
@@ -209,15 +214,6 @@ class Replica:
         self.health.set(Reason.WRONG_ASSETS, bool(problem))
         if problem:
             self._streams.send_reconnects()  # else workers would upload here what others can't read
-
-    def _listen_for_scrapes(self) -> None:
-        address, metrics = self._settings.metrics_listen, self._metrics
-        if address and metrics:
-            frozen = self._sampling.frozen_reasons
-            self._endpoint = MetricsEndpoint(
-                address, metrics.registry, live=frozen, ready=lambda: self.health.reasons + frozen()
-            )
-            self.metrics_port = self._endpoint.port
 
     def _load_files(self) -> None:
         """Loads the tokens and certificates, now and whenever they change."""
