@@ -84,17 +84,14 @@ class GuardProcess:
         try:
             self._channel.flush()
             requests = self._channel.receive()
-        except Closed:
-            self._worker_gone()
+        except Closed:  # the worker is gone
+            self._worker_lives = False
+            self._poll.unregister(self._channel)
+            for run in self._runs.values():
+                run.end(BY_REQUEST)
             return
         for request, fds in requests:
             self._serve(request, fds)
-
-    def _worker_gone(self) -> None:
-        self._worker_lives = False
-        self._poll.unregister(self._channel)
-        for run in self._runs.values():
-            run.end(BY_REQUEST)
 
     def _serve(self, request: Document, fds: list[int]) -> None:
         try:
