@@ -19,7 +19,7 @@ from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.leases.recover import time_out
 from scheduler_svc.runtime.calls import Calls, Pacing, SkipLocked
 from scheduler_svc.tasks.change import cancel_batch, retry_batch
-from scheduler_svc.tasks.rows import BatchResult, FoundTasks
+from scheduler_svc.tasks.rows import BatchResult
 
 if TYPE_CHECKING:
     from scheduler_svc.config import Settings
@@ -130,13 +130,12 @@ class Bulk:
         return deleted
 
     async def _count(self, task_filter: TaskFilter) -> BulkResult:
-        def find(tx: Tx, start: int) -> FoundTasks:
-            return tx.task_reads.find(task_filter, start, MAX_COUNTED)
-
         matched = 0
         after: int | None = 0
         while after is not None:
-            keys, after = await self._calls.run(find, after)
+            keys, after = await self._calls.run(
+                lambda tx, start: tx.task_reads.find(task_filter, start, MAX_COUNTED), after
+            )
             matched += len(keys)
         return BulkResult(matched, 0)
 
