@@ -49,10 +49,7 @@ def claim(tx: Tx, scope: Scope, limit: int, lease: timedelta, publisher: str) ->
 
 def renew(tx: Tx, content_id: int, claim_id: str, lease: timedelta) -> PoolEntry:
     """Extends a claim. Raises NotFound, and InvalidState if it has expired, is not the latest, or has ended."""
-    entry = tx.publish_pool.renew(content_id, claim_id, lease)
-    if entry is None:
-        raise _not_held(tx, content_id, claim_id)
-    return entry
+    return tx.publish_pool.renew(content_id, claim_id, lease) or _refuse_claim(tx, content_id, claim_id)
 
 
 def report(tx: Tx, content_id: int, claim_id: str, outcome: PublishReport, policy: PublishPolicy) -> PoolEntry:
@@ -60,20 +57,18 @@ def report(tx: Tx, content_id: int, claim_id: str, outcome: PublishReport, polic
 
     Raises NotFound, and InvalidState if the claim has expired, is not the latest, or has ended.
     """
-    entry = tx.publish_pool.lock_claimed(content_id, claim_id)
-    if entry is None:
-        raise _not_held(tx, content_id, claim_id)
+    entry = tx.publish_pool.lock_claimed(content_id, claim_id) or _refuse_claim(tx, content_id, claim_id)
     wait = None if outcome.published else policy.wait_after(entry.attempt_count + 1)
     ended_entry = tx.publish_pool.end_claim(content_id, outcome, wait)
     store_publication(tx, ended_entry)
     return ended_entry
 
 
-def _not_held(tx: Tx, content_id: int, claim_id: str) -> InvalidState:
+def _refuse_claim(tx: Tx, content_id: int, claim_id: str) -> PoolEntry:
     entry = _entry(tx, content_id)
     holder = " by another claim" if entry.status is PublishStatus.PUBLISHING else ""
     message = f"claim {claim_id!r} does not hold content {content_id}: in the pool it is {entry.status.label}{holder}"
-    return InvalidState(message, entry.status.label, [PublishStatus.PUBLISHING.label])
+    raise InvalidState(message, entry.status.label, [PublishStatus.PUBLISHING.label])
 
 
 def retry(tx: Tx, content_id: int) -> PoolEntry:
