@@ -34,7 +34,6 @@ from scheduler_svc.domain.task import (
     TaskEvent,
     TaskStats,
 )
-from scheduler_svc.domain.worker import PollResult
 from scheduler_svc.runtime.validation import (
     LISTED_TEXTS,
     MAX_NAME,
@@ -275,10 +274,6 @@ def history_point(point: HistoryPoint) -> pb.TaskHistoryPoint:
         duration_p50=duration(point.duration_p50),
         duration_p95=duration(point.duration_p95),
     )
-
-
-def poll_result(result: PollResult) -> pb.PollRunningTasksResponse:
-    return pb.PollRunningTasksResponse(**result._asdict())
 
 
 def task_change(change: TaskChange, resume_token: str) -> pb.TaskChange:

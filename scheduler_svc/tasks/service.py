@@ -216,7 +216,8 @@ class TaskService(TaskServiceServicer):
     ) -> pb.PollRunningTasksResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
-        return messages.poll_result(await self.polls.poll_running(caller().scope))
+        result = await self.polls.poll_running(caller().scope)
+        return pb.PollRunningTasksResponse(**result._asdict())
 
     async def PollTask(self, request: pb.PollTaskRequest, context: object) -> pb.PollTaskResponse:
         status = await self.polls.poll_task(await self._own_task_key(request.task_id))
