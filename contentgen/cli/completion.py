@@ -5,7 +5,7 @@ Layer: inside cli. A scheduler that does not answer at once completes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -15,70 +15,58 @@ from google.protobuf.descriptor import EnumDescriptor
 from contentgen.cli import contexts
 from contentgen.cli.cells import line
 from contentgen.cli.connection import Connection, Target
+from contentgen.client.client import MessageMethods
 from contentgen.client.documents import PUBLISH_STATUS, TASK_STATUS, label
 from contentgen.client.errors import RequestError
 from contentgen.client.transport import Pages, run
 
 T = TypeVar("T")
 
-Found = Iterator[tuple[str, str]]
-"""Values, each with its help."""
 Completion = Callable[[typer.Context, str], list[tuple[str, str]]]
+"""Returns values, each with its help."""
 
 _LIMIT = 1.0
 """Seconds for the scheduler's answer: somebody waits with a finger on the Tab key."""
 _MAX_ITEMS = 100
 
 
-def _fetched(fetch: Callable[[Connection], Found]) -> Completion:
-    """Completes what `fetch` reads of the scheduler."""
+def _completes(read: Callable[[MessageMethods], Iterable[T]], candidate: Callable[[T], tuple[str, str]]) -> Completion:
+    """Completes what `read` returns, as the value and the help that `candidate` makes of each."""
 
     def complete(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
         with suppress(RequestError, typer.BadParameter), Connection(_target(context), _LIMIT) as connection:
-            return [candidate for candidate in fetch(connection) if candidate[0].startswith(incomplete)]
+            candidates = map(candidate, read(connection.client))
+            return [(value, help_) for value, help_ in candidates if value.startswith(incomplete)]
         return []
 
     return complete
 
 
-@_fetched
-def task_ids(connection: Connection) -> Found:
-    for task in _first(connection.client.iter_tasks()):
-        yield task.task_id, f"{label(TASK_STATUS, task.status)}: {line(task.topic)}"
-
-
-@_fetched
-def content_ids(connection: Connection) -> Found:
-    for content in _first(connection.client.iter_contents()):
-        yield str(content.content_id), line(content.title)
-
-
-@_fetched
-def worker_ids(connection: Connection) -> Found:
-    for worker in connection.client.get_worker_pool_status().workers[:_MAX_ITEMS]:
-        yield worker.worker_id, line(worker.hostname)
-
-
-@_fetched
-def account_ids(connection: Connection) -> Found:
-    for account in _first(connection.client.iter_accounts()):
-        yield str(account.account_id), line(account.name)
-
-
-@_fetched
-def webhook_ids(connection: Connection) -> Found:
-    for webhook in _first(connection.client.iter_webhooks()):
-        yield str(webhook.webhook_id), line(webhook.url)
-
-
-@_fetched
-def schedule_ids(connection: Connection) -> Found:
-    for schedule in _first(connection.client.iter_schedules()):
-        yield str(schedule.schedule_id), line(schedule.name or schedule.template.topic)
-
-
 def _first(pages: Pages[T]) -> Sequence[T]:
     return run(pages.next(_MAX_ITEMS)) or ()
+
+
+task_ids = _completes(
+    lambda client: _first(client.iter_tasks()),
+    lambda task: (task.task_id, f"{label(TASK_STATUS, task.status)}: {line(task.topic)}"),
+)
+content_ids = _completes(
+    lambda client: _first(client.iter_contents()), lambda content: (str(content.content_id), line(content.title))
+)
+worker_ids = _completes(
+    lambda client: client.get_worker_pool_status().workers[:_MAX_ITEMS],
+    lambda worker: (worker.worker_id, line(worker.hostname)),
+)
+account_ids = _completes(
+    lambda client: _first(client.iter_accounts()), lambda account: (str(account.account_id), line(account.name))
+)
+webhook_ids = _completes(
+    lambda client: _first(client.iter_webhooks()), lambda webhook: (str(webhook.webhook_id), line(webhook.url))
+)
+schedule_ids = _completes(
+    lambda client: _first(client.iter_schedules()),
+    lambda schedule: (str(schedule.schedule_id), line(schedule.name or schedule.template.topic)),
+)
 
 
 def _target(context: typer.Context) -> Target:

@@ -97,8 +97,7 @@ class PublishPoolMethods(Methods):
             >>> entry = client.renew_publish_claim(content_id, claim_id, lease=120)
         """
         request = pb.RenewPublishClaimRequest(content_id=content_id, claim_id=claim_id or "", lease=duration(lease))
-        answer = await self._call(self._stubs.contents.RenewPublishClaim, request)
-        return answer.entry
+        return (await self._call(self._stubs.contents.RenewPublishClaim, request)).entry
 
     @returns(PublishPoolEntry)
     async def report_published(
@@ -180,8 +179,7 @@ class PublishPoolMethods(Methods):
             content_id=content_id, priority=priority or 0, schedule_time=timestamp(schedule_time)
         )
         request = pb.UpdatePublishPoolEntryRequest(entry=entry, update_mask=FieldMask(paths=paths))
-        answer = await self._call(self._stubs.contents.UpdatePublishPoolEntry, request)
-        return answer.entry
+        return (await self._call(self._stubs.contents.UpdatePublishPoolEntry, request)).entry
 
     @returns_whether_found
     async def remove_from_publish_pool(self, content_id: int) -> None:

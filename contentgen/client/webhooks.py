@@ -138,8 +138,7 @@ class WebhookMethods(Methods):
             >>> print(delivery["status"], delivery["last_error"])
         """
         request = pb.PingWebhookRequest(webhook_id=webhook_id)
-        answer = await self._call(self._stubs.webhooks.PingWebhook, request, waits=SENDS)
-        return answer.delivery
+        return (await self._call(self._stubs.webhooks.PingWebhook, request, waits=SENDS)).delivery
 
     @lists(Delivery)
     def iter_deliveries(
