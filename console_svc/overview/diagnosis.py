@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from console_svc.web.language import Texts, refused
 from console_svc.web.sessions import Session, permitted
-from contentgen import AsyncContentGenerationClient, RequestError, System
+from contentgen import RequestError
 from contentgen.doctor import pool, schedulers, work
 from contentgen.doctor.findings import Finding, Level, Phrase, fail
 
@@ -19,7 +19,6 @@ MAX_SUBMITTED = 1_000
 FRESH = 10.0
 """Seconds for which an examination is shown again, whoever of the same token asks."""
 MAX_KEPT = 1_000
-DEFAULT_QUEUE_LIMIT = 1_000_000
 
 
 class Subject(NamedTuple):
@@ -95,42 +94,27 @@ class Diagnoses:
 async def _examined(session: Session) -> Sequence[Finding]:
     client = session.client
     system = await permitted(session.may("SystemService/GetSystem"), schedulers.system_of(client))
+    versions = schedulers.versions(system)
     lists, stats = "TaskService/ListTasks", "TaskService/GetTaskStats"
     shows, dispatch = "WorkerPoolService/GetWorkerPool", "WorkerPoolService/GetDispatchStatus"
     results = await asyncio.gather(
         *(
             _safely(name, permitted(all(map(session.may, methods)), check))
             for name, methods, check in (
-                ("workers", (shows,), _of_workers(client, system)),
-                ("queue", (stats,), _of_queue(client, system)),
+                ("workers", (shows,), pool.examined(client, Phrase("this console"), versions)),
+                ("queue", (stats,), work.queue(client, system)),
                 (
                     "dispatch",
                     (lists, "TaskService/GetTask", stats, shows, dispatch),
                     work.dispatch(client, STUCK_AFTER),
                 ),
-                ("submitted", (lists,), _of_submitted(client)),
+                ("submitted", (lists,), work.submitted(client, STUCK_AFTER, MAX_SUBMITTED)),
                 ("options", (lists,), work.refused_options(client)),
                 ("publishing", ("ContentService/ListPublishPool",), work.unpublished(client)),
             )
         )
     )
     return [*schedulers.schedulers(system), *(finding for findings in results for finding in findings)]
-
-
-async def _of_workers(client: AsyncContentGenerationClient, system: System | None) -> list[Finding]:
-    status = await client.get_worker_pool_status()
-    workers = status["worker_statuses"]
-    versions = pool.versions(Phrase("this console"), workers, schedulers.versions(system))
-    return [*versions, *pool.workers(status), *pool.clis(workers)]
-
-
-async def _of_queue(client: AsyncContentGenerationClient, system: System | None) -> list[Finding]:
-    limit = (system["limits"]["max_queue_size"] if system else 0) or DEFAULT_QUEUE_LIMIT
-    return list(work.queue(await client.get_task_stats(), limit))
-
-
-async def _of_submitted(client: AsyncContentGenerationClient) -> list[Finding]:
-    return [await work.submitted(client, STUCK_AFTER, MAX_SUBMITTED)]
 
 
 async def _safely(name: str, check: Awaitable[list[Finding] | None]) -> list[Finding]:

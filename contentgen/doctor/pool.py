@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from importlib.metadata import version
 from itertools import islice
 
+from contentgen.client.client import AsyncMethods
 from contentgen.client.results import Worker, WorkerPool
 from contentgen.doctor.findings import Finding, Phrase, fail, joined, ok, warn
 from contentgen.doctor.readable import age, line
@@ -24,8 +25,15 @@ _SIZE_ADVICE = Phrase(
 )
 
 
-def versions(who: Phrase, workers: Sequence[Worker], schedulers: Collection[str]) -> Iterator[Finding]:
-    """Compares our version (`who` names this program) with those of the schedulers and the workers."""
+async def examined(client: AsyncMethods, who: Phrase, schedulers: Collection[str]) -> list[Finding]:
+    """Reports on versions, workers and their CLIs. `who` names this program, `schedulers` has their versions."""
+    pool = await client.get_worker_pool_status()
+    workers = pool["worker_statuses"]
+    return [*_versions(who, workers, schedulers), *_workers(pool), *_clis(workers)]
+
+
+def _versions(who: Phrase, workers: Sequence[Worker], schedulers: Collection[str]) -> Iterator[Finding]:
+    """Compares our version with those of the schedulers and the workers."""
     our_version = version("contentgen-grpc")
     other_schedulers = {*schedulers} - {our_version}
     other_workers = {worker["version"] or "" for worker in workers if worker["running"]} - {our_version, ""}
@@ -52,7 +60,7 @@ def _compared(workers: Sequence[Worker], schedulers: Collection[str]) -> Phrase:
     return Phrase("and nothing is there to compare with; the schedulers' versions are not known")
 
 
-def workers(found: WorkerPool) -> Iterator[Finding]:
+def _workers(found: WorkerPool) -> Iterator[Finding]:
     """Reports which workers take tasks, and which are not heard of any more."""
     running = [worker for worker in found["worker_statuses"] if worker["running"]]
     yield _taking(found, running)
@@ -95,7 +103,7 @@ def _taking(pool: WorkerPool, running: Sequence[Worker]) -> Finding:
     )
 
 
-def clis(workers: Sequence[Worker]) -> Iterator[Finding]:
+def _clis(workers: Sequence[Worker]) -> Iterator[Finding]:
     """Reports whether the workers' CLIs run, and have the same version."""
     running = [worker for worker in workers if worker["running"]]
     for worker in workers:

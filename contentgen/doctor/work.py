@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from contentgen.client.client import AsyncMethods
 from contentgen.client.errors import RequestError
-from contentgen.client.results import DispatchStatus, PublishPoolEntry, Task, TaskStats, WorkerPool
+from contentgen.client.results import DispatchStatus, PublishPoolEntry, System, Task, TaskStats, WorkerPool
 from contentgen.doctor.findings import Finding, Phrase, fail, joined, ok, paused, waits_for, warn
 from contentgen.doctor.pool import some
 from contentgen.doctor.readable import duration, line, seconds_since
 
 NEARLY_FULL = 0.9
+_QUEUE_LIMIT = 1_000_000
 _SAMPLE = 5
 _PAGE = 200
 _DAY = 86_400.0
 
 
-def queue(stats: TaskStats, limit: int) -> Iterator[Finding]:
-    """Reports how full the queue is; `limit` is what we believe the schedulers' CONTENTGEN_MAX_QUEUE_SIZE to be."""
+async def queue(client: AsyncMethods, system: System | None, limit: int | None = None) -> list[Finding]:
+    """Reports how full the queue is. Without a `limit` it is the schedulers' own, which an older one does not tell."""
+    limit = limit or (system["limits"]["max_queue_size"] if system else 0) or _QUEUE_LIMIT
+    return [_filled(await client.get_task_stats(), limit)]
+
+
+def _filled(stats: TaskStats, limit: int) -> Finding:
     pending = stats["counts"].get("pending", 0)
     state = Phrase(
         "{pending} of {limit} pending, {due} due",
@@ -31,15 +37,14 @@ def queue(stats: TaskStats, limit: int) -> Iterator[Finding]:
         state = Phrase("{state}, the oldest for {age}", state=state, age=oldest)
     if pending >= limit > stats["queue_depth"]:
         advice = Phrase("what is scheduled for the day after tomorrow (UTC) or later does not count")
-        yield warn("queue", Phrase("full, unless enough of it is scheduled: {state}", state=state), advice)
-    elif pending >= limit:
+        return warn("queue", Phrase("full, unless enough of it is scheduled: {state}", state=state), advice)
+    if pending >= limit:
         advice = Phrase("start workers, or raise CONTENTGEN_MAX_QUEUE_SIZE of the schedulers")
-        yield fail("queue", Phrase("full: {state}", state=state), advice)
-    elif pending >= NEARLY_FULL * limit:
+        return fail("queue", Phrase("full: {state}", state=state), advice)
+    if pending >= NEARLY_FULL * limit:
         advice = Phrase("start workers before submits are refused")
-        yield warn("queue", Phrase("nearly full: {state}", state=state), advice)
-    else:
-        yield ok("queue", state)
+        return warn("queue", Phrase("nearly full: {state}", state=state), advice)
+    return ok("queue", state)
 
 
 async def pauses(client: AsyncMethods) -> DispatchStatus:
@@ -114,7 +119,7 @@ def _for_a_slot(pool: WorkerPool, message: Phrase, age: float) -> Finding:
     )
 
 
-async def submitted(client: AsyncMethods, stuck_after: float, most: int = 10_000) -> Finding:
+async def submitted(client: AsyncMethods, stuck_after: float, most: int = 10_000) -> list[Finding]:
     """Reports tasks whose CLI has not started `stuck_after` seconds after a worker got them; looks at `most` tasks."""
     tasks = await client.list_tasks(status="submitted", limit=most)
     stuck = [task for task in tasks if task["submitted_at"] and seconds_since(task["submitted_at"]) > stuck_after]
@@ -122,8 +127,8 @@ async def submitted(client: AsyncMethods, stuck_after: float, most: int = 10_000
         message = Phrase(
             "{n} on their way to a CLI, none for longer than {age}", n=f"{len(tasks):,}", age=duration(stuck_after)
         )
-        return ok("submitted", message)
-    return warn(
+        return [ok("submitted", message)]
+    finding = warn(
         "submitted",
         Phrase(
             "{n} not started for {age}: {tasks}",
@@ -136,6 +141,7 @@ async def submitted(client: AsyncMethods, stuck_after: float, most: int = 10_000
             " Tasks ahead of a slot (CONTENTGEN_QUEUE_SIZE) wait rightly"
         ),
     )
+    return [finding]
 
 
 async def refused_options(client: AsyncMethods) -> list[Finding]:

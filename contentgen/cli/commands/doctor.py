@@ -37,7 +37,6 @@ from contentgen.validity import describe_expiry, earliest_expiry
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 _CHECK_WIDTH = 11
 _ADVICE_INDENT = 8
-_QUEUE_LIMIT = 1_000_000
 _HANDSHAKE_TIMEOUT = 3.0
 
 Check = Callable[[], Iterable[Finding]]
@@ -105,27 +104,14 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
         connection,
         {
             "schedulers": read_schedulers,
-            "workers": lambda: _workers(client, system),
-            "queue": lambda: work.queue(run(client.get_task_stats()), _limit(queue_limit, system)),
+            "workers": lambda: run(pool.examined(client, Phrase("this command"), schedulers.versions(system))),
+            "queue": lambda: run(work.queue(client, system, queue_limit)),
             "dispatch": lambda: run(work.dispatch(client, stuck_after)),
-            "submitted": lambda: [run(work.submitted(client, stuck_after))],
+            "submitted": lambda: run(work.submitted(client, stuck_after)),
             "options": lambda: run(work.refused_options(client)),
             "publishing": lambda: run(work.unpublished(client)),
         },
     )
-
-
-def _limit(option: int | None, system: System | None) -> int:
-    """Returns the limit of the queue, which an older scheduler does not tell."""
-    return option or (system["limits"]["max_queue_size"] if system else 0) or _QUEUE_LIMIT
-
-
-def _workers(client: AsyncMethods, system: System | None) -> Iterator[Finding]:
-    pool_status = run(client.get_worker_pool_status())
-    workers = pool_status["worker_statuses"]
-    yield from pool.versions(Phrase("this command"), workers, schedulers.versions(system))
-    yield from pool.workers(pool_status)
-    yield from pool.clis(workers)
 
 
 def _stored(connection: Connection, checks: Mapping[str, Check]) -> Iterator[Finding]:
