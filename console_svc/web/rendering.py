@@ -14,9 +14,8 @@ from starlette.requests import Request
 from console_svc.articles.texts import visible
 from console_svc.web.language import NAMES, Texts, language_of
 from console_svc.web.security import CSRF_FIELD, page_before
+from contentgen.doctor.readable import UNITS
 from contentgen.submit_fields import BRIEF
-
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
 class Renderer:
@@ -52,13 +51,10 @@ def length_of_time(seconds: float | None) -> str:
     if seconds is None:
         return ""
     whole_seconds = int(seconds)
-    if whole_seconds < _MINUTE:
-        return f"{whole_seconds} s"
-    if whole_seconds < _HOUR:
-        return f"{whole_seconds // _MINUTE} min {whole_seconds % _MINUTE} s"
-    if whole_seconds < _DAY:
-        return f"{whole_seconds // _HOUR} h {whole_seconds % _HOUR // _MINUTE} min"
-    return f"{whole_seconds // _DAY} d {whole_seconds % _DAY // _HOUR} h"
+    for unit, name, lesser, lesser_name in UNITS:
+        if whole_seconds >= unit:
+            return f"{whole_seconds // unit} {name} {whole_seconds % unit // lesser} {lesser_name}"
+    return f"{whole_seconds} s"
 
 
 def moment(text: str | None) -> str:

@@ -28,8 +28,6 @@ STYLES = {
 line, lines, duration = readable.line, readable.lines, readable.duration
 """Shared with what finds what is wrong; all that a cell is made of is here."""
 
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
-
 
 def state(name: str | None) -> Text:
     """Returns the name of a state in its colour."""
@@ -62,7 +60,7 @@ def brief_age(iso: str | None) -> str:
     if not iso:
         return ""
     whole_seconds = round(readable.seconds_since(iso))
-    for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+    for unit, name, _, _ in readable.UNITS:
         if whole_seconds >= unit:
             return f"{whole_seconds // unit} {name}"
     return f"{whole_seconds} s"

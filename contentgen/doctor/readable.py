@@ -9,7 +9,8 @@ _BIDI = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], "")
 _LINE = str.maketrans(_CONTROLS | _BIDI)
 _LINES = str.maketrans({code: to for code, to in (_CONTROLS | _BIDI).items() if code not in {0x09, 0x0A}})
 
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
+"""Seconds and names of the units above a second, each with the next smaller one; the largest first."""
 
 
 def line(text: object) -> str:
@@ -39,11 +40,7 @@ def duration(seconds: float | None) -> str:
     if seconds < 10:
         return f"{round(seconds, 1):g} s"
     rounded = round(seconds)
-    for unit, name, lesser, lesser_name in (
-        (_DAY, "d", _HOUR, "h"),
-        (_HOUR, "h", _MINUTE, "min"),
-        (_MINUTE, "min", 1, "s"),
-    ):
+    for unit, name, lesser, lesser_name in UNITS:
         if rounded >= unit:
             rest = rounded % unit // lesser
             return f"{rounded // unit} {name}" + (f" {rest} {lesser_name}" if rest else "")
