@@ -20,7 +20,7 @@ from console_svc.web.language import refused, text
 from console_svc.web.sessions import Session
 from console_svc.web.work import Work, patiently
 from contentgen import RequestError, ResourceNotFoundException
-from contentgen.client.tasks import batches
+from contentgen.client.tasks import OF_ONE_SUBMIT, batches
 from contentgen.submit_fields import NAMES
 
 MAX_ROWS = 5_000
@@ -37,8 +37,6 @@ ENCODINGS: Mapping[str, str] = {
 BATCH = 200
 BATCH_CHARACTERS = 500_000
 """Of texts, so that a message stays below 4 MiB in any script."""
-_OF_A_ROW = frozenset({"INVALID_ARGUMENT", "ACCOUNT_INACTIVE", "ACCOUNT_FORBIDDEN", "REQUEST_ID_CONFLICT"})
-"""Refusals for what a row says: without that row the others are taken."""
 _INDEX = re.compile(r"requests\[(\d+)\]\.?")
 
 
@@ -166,7 +164,7 @@ async def _taken(session: Session, batch: Sequence[Row], work: Work) -> None:
         await patiently(partial(session.client.submit_tasks, [row.values for row in batch]))
         work.done += len(batch)
     except RequestError as error:
-        if not (isinstance(error, ResourceNotFoundException) or error.reason in _OF_A_ROW):
+        if not (isinstance(error, ResourceNotFoundException) or error.reason in OF_ONE_SUBMIT):
             raise
         reasons = _refused(error, batch)
         for row in batch:

@@ -310,6 +310,10 @@ def _submit(task: Mapping[str, Any] | SubmitRequest) -> SubmitRequest:
 _CONVERTERS: Mapping[Kind, Callable[[Any], Any]] = {Kind.LENGTH: duration, Kind.TIME: timestamp}
 
 
+OF_ONE_SUBMIT = frozenset({"INVALID_ARGUMENT", "ACCOUNT_INACTIVE", "ACCOUNT_FORBIDDEN", "REQUEST_ID_CONFLICT"})
+"""Refusals of a batch for what one submit says: without it the others are taken."""
+
+
 def batches(
     submits: Iterable[Item], size_of: Callable[[Item], int], largest: int, largest_size: int
 ) -> Iterator[list[Item]]:

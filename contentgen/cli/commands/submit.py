@@ -29,7 +29,7 @@ from contentgen.cli.output import Column, Document, document, write_line
 from contentgen.cli.progress import counting
 from contentgen.cli.values import argument, option
 from contentgen.client.errors import RequestError, ResourceNotFoundException
-from contentgen.client.tasks import SubmitRequest, batches, set_field, submit_request
+from contentgen.client.tasks import OF_ONE_SUBMIT, SubmitRequest, batches, set_field, submit_request
 from contentgen.submit_fields import BY_NAME, NAMES, Kind
 
 Topic = Annotated[str | None, argument("TOPIC", "What to write about.")]
@@ -111,8 +111,6 @@ BATCH = 500
 BATCH_BYTES = 3 << 20
 """Of requests, where a message may have 4 MiB."""
 
-_OF_A_ROW = frozenset({"INVALID_ARGUMENT", "ACCOUNT_INACTIVE", "ACCOUNT_FORBIDDEN", "REQUEST_ID_CONFLICT"})
-"""Refusals for what a row says: without that row the others are taken."""
 _COLUMNS = (
     Column("LINE", lambda task: str(task["line"]), right=True),
     Column("TASK", lambda task: task["task_id"]),
@@ -174,7 +172,7 @@ class _Submits:
         try:
             tasks = self._session.client.submit_tasks(row.request for row in batch).tasks
         except RequestError as error:
-            if not (isinstance(error, ResourceNotFoundException) or error.reason in _OF_A_ROW):
+            if not (isinstance(error, ResourceNotFoundException) or error.reason in OF_ONE_SUBMIT):
                 raise
             if len(batch) == 1:
                 self._refuse(BadRow(batch[0].line, self._why(error)))
