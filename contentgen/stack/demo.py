@@ -147,7 +147,7 @@ class _Story:
             self._handled.add(task_id)
             content = self._article(task)
             view.say(f"GetContent {content['content_id']}: the article begins")
-            view.quote(content)
+            show.beginning(view.console, content)
         elif task["status"] in {"failed", "timeout"}:
             self._expect(part is FAILS and task_id not in self._handled, f"{task_id} failed: {task['error']}")
             self._handled.add(task_id)

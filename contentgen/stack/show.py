@@ -45,7 +45,7 @@ class PlainLines:
     """Prints a line for each change."""
 
     def __init__(self, out: Console) -> None:
-        self._out = out
+        self.console = out
         self._start = time.monotonic()
         self._seen: dict[str, tuple[str, int, str]] = {}
 
@@ -55,10 +55,7 @@ class PlainLines:
     def __exit__(self, *_: object) -> None: ...
 
     def say(self, text: str) -> None:
-        self._out.print(f"{self._clock()}  {text}", soft_wrap=True)
-
-    def quote(self, content: Document) -> None:
-        beginning(self._out, content)
+        self.console.print(f"{self._clock()}  {text}", soft_wrap=True)
 
     def show(self, tasks: Sequence[Document]) -> None:
         for task in tasks:
@@ -68,7 +65,7 @@ class PlainLines:
                 error = f"  ({task['error']})" if task["status"] == "failed" else ""
                 how_far = f"{_progress(task):<12}"
                 line = f"{self._clock()}  {task['task_id']}  {task['status']:<10}  {how_far}  {task['topic']}{error}"
-                self._out.print(line, soft_wrap=True)
+                self.console.print(line, soft_wrap=True)
 
     def _clock(self) -> str:
         return f"{time.monotonic() - self._start:5.1f} s"
@@ -78,6 +75,7 @@ class LiveTable:
     """Shows all tasks in one table, which is redrawn."""
 
     def __init__(self, out: Console) -> None:
+        self.console = out
         self._live = Live(console=out, auto_refresh=False)
 
     def __enter__(self) -> Self:
@@ -87,10 +85,7 @@ class LiveTable:
         self._live.stop()
 
     def say(self, text: str) -> None:
-        self._live.console.print(text, style="dim")
-
-    def quote(self, content: Document) -> None:
-        beginning(self._live.console, content)
+        self.console.print(text, style="dim")
 
     def show(self, tasks: Sequence[Document]) -> None:
         table = Table("task", "prio", "status", "progress", "attempt", "worker", box=box.SIMPLE_HEAD, expand=True)

@@ -75,7 +75,7 @@ def test_the_live_table_is_drawn_in_its_own_place(terminal: Console) -> None:
 def test_an_article_stays_above_the_live_table(terminal: Console) -> None:
     with show.view(terminal) as view:
         view.show([task(1, "processing", "Tea")])
-        view.quote({"body": "# Tea\n\nPour hot water."})
+        show.beginning(view.console, {"body": "# Tea\n\nPour hot water."})
         view.show([task(1, "completed", "Tea")])
     assert written(terminal).count("Pour hot water.") == 1
     assert [row[2] for row in last_rows(terminal)] == ["completed"]
