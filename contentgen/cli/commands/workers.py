@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -99,30 +100,25 @@ def pause(session: Session, account: Account = None, all_: Everything = False) -
     Running tasks continue, and submits are taken. The two switches are separate: a task waits while either is on. It
     lasts over restarts.
     """
-    account_id = _account_id(account, all_)
-    session.client.pause_dispatch(account_id)
-    _say(session, account_id, paused=True)
+    _switch(session, account, all_, session.client.pause_dispatch, paused=True)
 
 
 @dispatch_command("resume", "contentgen dispatch resume --account 1", "contentgen dispatch resume --all")
 def resume(session: Session, account: Account = None, all_: Everything = False) -> None:
     """Dispatch tasks again. It takes back the pause of the same switch only."""
-    account_id = _account_id(account, all_)
-    session.client.resume_dispatch(account_id)
-    _say(session, account_id, paused=False)
+    _switch(session, account, all_, session.client.resume_dispatch, paused=False)
 
 
-def _account_id(account: int | None, everything: bool) -> int:
-    """Returns the account of the switch; 0 is that of everything, which nobody should name by accident."""
+def _switch(
+    session: Session, account: int | None, everything: bool, call: Callable[[int | None], None], *, paused: bool
+) -> None:
+    """Calls for the account, or for everything, which nobody should name by accident."""
     if (account is not None) == everything:
         raise typer.BadParameter("give either --account ID or --all")
-    return account or 0
-
-
-def _say(session: Session, account_id: int, *, paused: bool) -> None:
-    subject = f"account {account_id}" if account_id else "everything"
+    call(account)
+    subject = f"account {account}" if account else "everything"
     text = f"dispatch of {subject} is {'paused' if paused else 'on again'}"
-    session.output.text(text, {"account_id": account_id or None, "paused": paused})
+    session.output.text(text, {"account_id": account or None, "paused": paused})
 
 
 def pauses(connection: Connection) -> Document:
