@@ -153,7 +153,7 @@ def edit(
     """
     changes = {name: text if isinstance(text, str) else text.read() for name, text in texts.items()}
     if changes:
-        _show(session, _update(session, content_id, changes, etag, reviewer))
+        _save(session, content_id, changes, etag, reviewer)
     elif sys.stdin.isatty() and session.output.out.is_terminal:
         _edit_body(session, content_id, reviewer)
     else:
@@ -176,7 +176,7 @@ def _edit_body(session: Session, content_id: int, reviewer: str) -> None:
         if body == content["body"]:
             session.output.note("nothing is changed")
         else:
-            _show(session, _update(session, content_id, {"body": body}, content["etag"], reviewer))
+            _save(session, content_id, {"body": body}, content["etag"], reviewer)
     except RequestError as error:
         raise Failure(session.failed(error), f"the edited text is in {path}") from error
     except (OSError, subprocess.CalledProcessError, UnicodeDecodeError) as error:
@@ -184,12 +184,9 @@ def _edit_body(session: Session, content_id: int, reviewer: str) -> None:
     path.unlink()
 
 
-def _update(session: Session, content_id: int, changes: dict[str, str], etag: str, reviewer: str) -> Document:
-    return document(session.client.update_content(content_id, **changes, etag=etag, reviewer=reviewer))
-
-
-def _show(session: Session, content: Document) -> None:
-    session.output.text(f"content {content['content_id']} is at revision {content['revision']}", content)
+def _save(session: Session, content_id: int, changes: dict[str, str], etag: str, reviewer: str) -> None:
+    content = document(session.client.update_content(content_id, **changes, etag=etag, reviewer=reviewer))
+    session.output.text(f"content {content_id} is at revision {content['revision']}", content)
 
 
 @command("revisions", "contentgen content revisions 17", "contentgen content revisions 17 --number 1")
