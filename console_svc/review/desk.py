@@ -36,6 +36,7 @@ from contentgen import (
 
 MAX_TRIES = 10
 """Articles that others may take while one is being opened."""
+DECIDED = text("Someone else has decided already.")
 CHANGED = text("Someone has changed it since you read it. This is the present version: read it again.")
 
 
@@ -161,12 +162,9 @@ class ReviewDesk(Page):
             content = await session.client.review_content(
                 content_id, approve=approve, comment=comment, etag=form.plain("etag"), scheduled_at=scheduled_at
             )
-        except EtagMismatchException:
-            return await self._again(request, session, content_id, form, CHANGED, status=CONFLICT)
-        except InvalidStateException:
-            return await self._again(
-                request, session, content_id, form, "Someone else has decided already.", status=CONFLICT
-            )
+        except (EtagMismatchException, InvalidStateException) as error:
+            problem = CHANGED if isinstance(error, EtagMismatchException) else DECIDED
+            return await self._again(request, session, content_id, form, problem, status=CONFLICT)
         return self._next(request, str(Place.of(content)), [content_id])
 
     async def _again(

@@ -64,9 +64,8 @@ class Workers(Page):
         if form.problems:
             return await self._page(request, session, form)
         await session.client.pause_dispatch(account_id)
-        if not account_id:
-            return self._site.done(session, text("Everything is paused. Running tasks continue."), _back(form))
-        notice = text("Account {account} is paused. Running tasks continue.")
+        everything = text("Everything is paused. Running tasks continue.")
+        notice = text("Account {account} is paused. Running tasks continue.") if account_id else everything
         return self._site.done(session, notice, _back(form), account=account_id)
 
     @post("/workers/resume")
@@ -76,9 +75,8 @@ class Workers(Page):
         if form.problems:
             raise NotDone(NO_ACCOUNT)
         await session.client.resume_dispatch(account_id or None)
-        if not account_id:
-            return self._site.done(session, text("Tasks are handed out again."), _back(form))
-        notice = text("Dispatch of account {account} is resumed.")
+        everything = text("Tasks are handed out again.")
+        notice = text("Dispatch of account {account} is resumed.") if account_id else everything
         return self._site.done(session, notice, _back(form), account=account_id)
 
     async def _page(self, request: Request, session: Session, form: Form | None = None) -> Response:
