@@ -13,7 +13,7 @@ from contentgen.client.results import CatchUp, Overlap, Schedule
 from contentgen.client.tasks import PAGE_SIZE, set_field, submit_request
 from contentgen.client.transport import Pages
 from contentgen.v1 import schedule_service_pb2 as pb
-from contentgen.v1 import task_pb2, task_service_pb2
+from contentgen.v1 import task_pb2
 
 
 def _ticks(answer: pb.GetNextRunsResponse) -> list[str]:
@@ -158,7 +158,10 @@ class ScheduleMethods(Methods):
             raise ValueError("task is the whole: give no task_changes with it")
         template = None if task is None else submit_request(**task)
         if task_changes:
-            template = await self._changed_template(schedule_id, task_changes)
+            present = pb.GetScheduleRequest(schedule_id=schedule_id)
+            template = (await self._call(self._stubs.schedules.GetSchedule, present)).schedule.template
+            for field, change in task_changes.items():
+                set_field(template, field, change)
         fields: dict[str, Any] = {
             "name": name,
             "cron": cron,
@@ -174,15 +177,6 @@ class ScheduleMethods(Methods):
             schedule=pb.Schedule(schedule_id=schedule_id, **changes), update_mask=FieldMask(paths=changes)
         )
         return (await self._call(self._stubs.schedules.UpdateSchedule, request)).schedule
-
-    async def _changed_template(
-        self, schedule_id: int, changes: Mapping[str, Any]
-    ) -> task_service_pb2.SubmitTaskRequest:
-        request = pb.GetScheduleRequest(schedule_id=schedule_id)
-        template = (await self._call(self._stubs.schedules.GetSchedule, request)).schedule.template
-        for field, change in changes.items():
-            set_field(template, field, change)
-        return template
 
     @plain
     async def delete_schedule(self, schedule_id: int) -> None:
