@@ -69,11 +69,9 @@ def _scraped(settings: ConsoleSettings, metrics: ConsoleMetrics, pages: Server) 
     """
     if settings.metrics_listen is None:
         return None
-
-    def unready() -> list[str]:
-        return ["it stops"] if pages.should_exit else []
-
-    return MetricsEndpoint(settings.metrics_listen, metrics.registry, live=tuple, ready=unready)
+    return MetricsEndpoint(
+        settings.metrics_listen, metrics.registry, live=tuple, ready=lambda: ["it stops"] if pages.should_exit else []
+    )
 
 
 async def _serve(
