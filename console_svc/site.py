@@ -161,14 +161,16 @@ class Site:
         session: Session | None = None,
         *,
         status: int = 200,
+        bad: object = None,
     ) -> HTMLResponse:
+        """Returns a page. Its status is 400 if there is anything `bad` in what was typed."""
         common_values = {
             "session": session,
             "links": self.offered(session),
             # a script takes `main`, without notices
             "notices": session.take_notices() if session and "hx-request" not in request.headers else (),
         }
-        return HTMLResponse(self.renderer.text(request, template, {**common_values, **values}), status)
+        return HTMLResponse(self.renderer.text(request, template, {**common_values, **values}), BAD if bad else status)
 
     def offered(self, session: Session | None) -> Sequence[Link]:
         """Returns the pages in the navigation of a user."""

@@ -13,7 +13,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 
-from console_svc.site import BAD, Link, Page, get, post, present
+from console_svc.site import Link, Page, get, post, present
 from console_svc.tasks import history
 from console_svc.web.forms import Form, text_of
 from console_svc.web.language import PageText, filled, plural, text
@@ -138,7 +138,7 @@ class Accounts(Page):
 
     def _form(self, request: Request, session: Session, form: AccountForm, account_id: int | None) -> Response:
         values = {"fields": FIELDS, "form": form, "account_id": account_id}
-        return self._site.render(request, "accounts/form.html", values, session, status=BAD if form.problems else 200)
+        return self._site.render(request, "accounts/form.html", values, session, bad=form.problems)
 
 
 async def _account(session: Session, account_id: int) -> Account:

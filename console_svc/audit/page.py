@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from console_svc.site import BAD, Link, Page, get
+from console_svc.site import Link, Page, get
 from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import text
 from console_svc.web.paging import MAX_FETCH, PAGE_SIZE
@@ -53,7 +53,7 @@ class Audit(Page):
             "zone": search.zone.key,
             "methods": sorted(session.caller["methods"]),
         }
-        return self._site.render(request, "audit/page.html", values, session, status=BAD if search.problems else 200)
+        return self._site.render(request, "audit/page.html", values, session, bad=search.problems)
 
 
 def path_of(resource: str) -> str:

@@ -101,7 +101,7 @@ class Contents(Page):
             "filtered": bool(typed or states),
             "problem": problem,
         }
-        return self._site.render(request, "contents/list.html", values, session, status=BAD if problem else 200)
+        return self._site.render(request, "contents/list.html", values, session, bad=problem)
 
 
 def read_label(text: str) -> dict[str, str]:

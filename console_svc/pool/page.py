@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console_svc.pool.calendar import by_day, row_of, span_of, week_of
-from console_svc.site import BAD, Link, NotDone, Page, get, post, present
+from console_svc.site import Link, NotDone, Page, get, post, present
 from console_svc.web.forms import Form, texts_of, typed_of
 from console_svc.web.language import refused, text
 from console_svc.web.paging import MAX_FETCH, fetched, first_of, page_number, page_of
@@ -75,7 +75,7 @@ class PublishPool(Page):
             "this_week": week_of(datetime.now(search.zone).date()),
             **values,
         }
-        return self._site.render(request, template, common_values, session, status=BAD if search.problems else 200)
+        return self._site.render(request, template, common_values, session, bad=search.problems)
 
     @get("/pool/{content_id:int}")
     async def attempts(self, request: Request, session: Session, content_id: int) -> Response:

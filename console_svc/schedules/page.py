@@ -15,7 +15,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 
-from console_svc.site import BAD, Link, Page, get, post, present
+from console_svc.site import Link, Page, get, post, present
 from console_svc.submits.fields import OF_A_SCHEDULE, TYPED, as_typed, read
 from console_svc.web.forms import Form, lines, texts_of
 from console_svc.web.language import ZH, Texts, language_of, refused, text
@@ -43,8 +43,7 @@ class Schedules(Page):
         schedules, page = await account_page(request, session.client.iter_schedules)
         rows = [runs_of(schedule, language_of(request)) for schedule in schedules]
         values = {"rows": rows, **page}
-        status = BAD if page["bad_account"] else 200
-        return self._site.render(request, "schedules/list.html", values, session, status=status)
+        return self._site.render(request, "schedules/list.html", values, session, bad=page["bad_account"])
 
     @get("/schedules/new")
     async def blank(self, request: Request, session: Session) -> Response:
@@ -129,7 +128,6 @@ class Schedules(Page):
         self, request: Request, session: Session, form: ScheduleForm, schedule: Schedule | None = None
     ) -> Response:
         language = language_of(request)
-        status = BAD if form.problems else 200
         values = {
             "row": runs_of(schedule, language) if schedule else None,
             "form": form,
@@ -139,7 +137,7 @@ class Schedules(Page):
             "zones": sorted(zone_names()),
             "fields": OF_A_SCHEDULE,
         }
-        return self._site.render(request, "schedules/schedule.html", values, session, status=status)
+        return self._site.render(request, "schedules/schedule.html", values, session, bad=form.problems)
 
 
 CATCH_UPS: tuple[CatchUp, ...] = get_args(CatchUp)

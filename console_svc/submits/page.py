@@ -14,7 +14,7 @@ from starlette.datastructures import ImmutableMultiDict, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
-from console_svc.site import BAD, FORBIDDEN, Link, NotDone, Page, get, post, present
+from console_svc.site import FORBIDDEN, Link, NotDone, Page, get, post, present
 from console_svc.submits.fields import TYPED, of_task, read
 from console_svc.submits.sheet import ENCODINGS, MAX_ROWS, Sheet, decoded, sheet, submit
 from console_svc.web.forms import BadValue, Form, lines, texts_of
@@ -76,7 +76,7 @@ class New(Page):
             "accounts": await _accounts(session),
             "fields": TYPED,
         }
-        return self._site.render(request, "submits/one.html", values, session, status=BAD if form.problems else 200)
+        return self._site.render(request, "submits/one.html", values, session, bad=form.problems)
 
     @get("/new/many")
     async def show_many(self, request: Request, session: Session) -> Response:
@@ -123,7 +123,7 @@ class New(Page):
             "shown_bad": SHOWN_BAD,
             "max_rows": MAX_ROWS,
         }
-        return self._site.render(request, "submits/many.html", values, session, status=BAD if form.problems else 200)
+        return self._site.render(request, "submits/many.html", values, session, bad=form.problems)
 
 
 def _form_of(data: ImmutableMultiDict[str, Any]) -> Form:

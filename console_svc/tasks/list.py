@@ -16,7 +16,7 @@ from starlette.datastructures import ImmutableMultiDict
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from console_svc.site import BAD, Link, Page, get
+from console_svc.site import Link, Page, get
 from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import language_of, text
 from console_svc.web.live import Move
@@ -141,7 +141,7 @@ class Tasks(Page):
             "newest": urlencode(search.query) if page_token else None,
             "live_query": urlencode([*query, ("ticks", "yes")]),
         }
-        return self._site.render(request, "tasks/list.html", values, session, status=BAD if search.problems else 200)
+        return self._site.render(request, "tasks/list.html", values, session, bad=search.problems)
 
     @get("/tasks/live")
     async def live(self, request: Request, session: Session) -> Response:

@@ -11,7 +11,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 
-from console_svc.site import BAD, NOT_FOUND, Link, NotDone, Page, get, post, present
+from console_svc.site import NOT_FOUND, Link, NotDone, Page, get, post, present
 from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import refused, text
 from console_svc.web.paging import account_page, fetched, page_number, page_of
@@ -40,8 +40,7 @@ class Webhooks(Page):
     async def show(self, request: Request, session: Session) -> Response:
         webhooks, page = await account_page(request, session.client.iter_webhooks)
         values = {"webhooks": webhooks, **page}
-        status = BAD if page["bad_account"] else 200
-        return self._site.render(request, "webhooks/list.html", values, session, status=status)
+        return self._site.render(request, "webhooks/list.html", values, session, bad=page["bad_account"])
 
     @get("/webhooks/new")
     async def blank(self, request: Request, session: Session) -> Response:
@@ -115,8 +114,7 @@ class Webhooks(Page):
 
     def _new(self, request: Request, session: Session, form: WebhookForm) -> Response:
         values = {"form": form, "event_types": EVENT_TYPES}
-        status = BAD if form.problems else 200
-        return self._site.render(request, "webhooks/new.html", values, session, status=status)
+        return self._site.render(request, "webhooks/new.html", values, session, bad=form.problems)
 
     def _secret(self, request: Request, session: Session, webhook: WebhookWithSecret) -> Response:
         return self._site.render(request, "webhooks/secret.html", {"webhook": webhook}, session)
@@ -145,7 +143,7 @@ class Webhooks(Page):
             "before": urlencode({**filters, "page": number - 1}) if number > 1 else "",
             "after": urlencode({**filters, "page": number + 1}) if more else "",
         }
-        return self._site.render(request, "webhooks/webhook.html", values, session, status=BAD if form else 200)
+        return self._site.render(request, "webhooks/webhook.html", values, session, bad=form)
 
     def _done(self, session: Session, notice: str, webhook_id: int, **values: object) -> Response:
         return self._site.done(session, notice, f"/webhooks/{webhook_id}", webhook_id=webhook_id, **values)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
-from console_svc.site import BAD, Link, NotDone, Page, get, post
+from console_svc.site import Link, NotDone, Page, get, post
 from console_svc.web.forms import Form, text_of, typed_of
 from console_svc.web.language import plural, text
 from console_svc.web.sessions import Session, permitted
@@ -101,7 +101,7 @@ class Workers(Page):
             "for_all": for_all,
             "form": form,
         }
-        return self._site.render(request, "workers/page.html", values, session, status=BAD if form else 200)
+        return self._site.render(request, "workers/page.html", values, session, bad=form)
 
 
 async def _form_of(request: Request) -> Form:
