@@ -98,7 +98,6 @@ def make_engine(
     settings = _SETTINGS + timeouts.sql() + (_HOT_SETTINGS if hot else "")
     sa.event.listen(engine, "connect", lambda connection, _record: _set(connection, settings))
     sa.event.listen(engine, "reset", _leave_no_transaction)
-    sa.event.listen(engine, "handle_error", _leave_a_standby)
     return engine
 
 
@@ -106,12 +105,6 @@ def _set(connection: Any, settings: str) -> None:
     """Sets by statements, not by connection options, which poolers refuse."""
     with connection.cursor() as cursor:
         cursor.execute(settings)
-
-
-def _leave_a_standby(context: sa.ExceptionContext) -> None:
-    """Drops connections to a server that has become read-only: its name may lead to the new primary now."""
-    if isinstance(context.original_exception, pg_errors.ReadOnlySqlTransaction):
-        context.is_disconnect = True
 
 
 def _leave_no_transaction(connection: Any, record: sa.pool.ConnectionPoolEntry, _state: object) -> None:
@@ -157,12 +150,16 @@ class Tx:
         return self._session.committing
 
     @property
+    def broken(self) -> bool:
+        return self._session.broken
+
+    @property
     def statements(self) -> int:
         return self._session.statements
 
     @cached_property
     def now(self) -> datetime:
-        return self._session.execute(_NOW, {}).scalar_one()  # type: ignore[no-any-return]
+        return self._session.execute(_NOW, {}).fetchall()[0][0]  # type: ignore[no-any-return]
 
     tasks = _group(Tasks)
     unique_keys = _group(UniqueKeys)
@@ -290,7 +287,7 @@ class Database:
                 if timed_out := _TIMED_OUT.get(type(_driver_error(error))):
                     raise timed_out from error
                 undone = tx is None or not tx.committing  # how a commit that fails went is unknown: never again
-                broken = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+                broken = tx is not None and tx.broken
                 stale = attempt == 1 and undone and broken  # the connection may date from before a restart
                 if (stale or isinstance(_driver_error(error), _RERUNNABLE)) and attempt < _ATTEMPTS:
                     continue

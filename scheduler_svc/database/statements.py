@@ -18,12 +18,15 @@ from __future__ import annotations
 import contextlib
 import re
 import select
+from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import psycopg2
 import sqlalchemy as sa
+from psycopg2 import extensions
+from psycopg2.errors import ReadOnlySqlTransaction
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from scheduler_svc.database.batch import COPY_FROM, Insert, array
@@ -67,15 +70,18 @@ class Pipeline:
         self._held_back = list(self._begin)
         self.committing = False
         """Whether a commit was sent, and the server has not said that it failed: its outcome is unknown."""
+        self.broken = False
+        """Whether the connection can't be used any more."""
         self.statements = 0
         """How many were run, or held back."""
         self._prepared = Prepared.of(connection) if connection.get_execution_options().get("prepares") else None
 
-    def execute(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
+    def execute(self, statement: sa.TextClause, parameters: dict[str, Any]) -> extensions.cursor:
+        """Runs a statement; returns the driver's cursor, with its answer."""
         self.hold_back(statement, parameters)
         return self._send()
 
-    def execute_and_commit(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
+    def execute_and_commit(self, statement: sa.TextClause, parameters: dict[str, Any]) -> extensions.cursor:
         """Runs the last statement of a transaction of which nothing was sent so far, and commits, in one round trip.
 
         Statements that are sent together without BEGIN are one transaction. Another one may follow.
@@ -87,7 +93,7 @@ class Pipeline:
             result = self._send_commit()
         except Exception as error:
             self._unprepare()  # the script may have ended before it had prepared all of its statements
-            self.committing = self._connection.invalidated or isinstance(error, UnconfirmedCommit)
+            self.committing = self.broken or isinstance(error, UnconfirmedCommit)
             raise
         finally:
             self._held_back = list(self._begin)
@@ -100,7 +106,7 @@ class Pipeline:
         return self._held_back == self._begin and not select.select([self._driver], [], [], 0)[0]
 
     def _unprepare(self) -> None:
-        if self._prepared is not None and not self._connection.invalidated:  # a broken one takes them with it
+        if self._prepared is not None and not self.broken:  # a broken one takes them with it
             self._prepared.forget()
             with contextlib.suppress(psycopg2.Error), self._driver.cursor() as cursor:
                 cursor.execute("DEALLOCATE ALL")
@@ -136,19 +142,38 @@ class Pipeline:
             self._held_back.append("COMMIT")
             self._send_commit()
 
-    def _send_commit(self) -> sa.CursorResult[Any]:
+    def _send_commit(self) -> extensions.cursor:
         """Sends what is held back, which ends with a commit. Raises UnconfirmedCommit."""
         self.committing = True
         warnings = self._driver.notices = Warnings()
-        result = self._send()
+        cursor = self._send()
         if warnings.last:
             raise UnconfirmedCommit(warnings.last)
-        return result
+        return cursor
 
-    def _send(self) -> sa.CursorResult[Any]:
-        """Sends what is held back; the result is the last statement's."""
+    def _send(self) -> extensions.cursor:
+        """Sends what is held back, past SQLAlchemy, whose results cost more than most statements.
+
+        Leaves a server that has become read-only, too: its name may lead to the new primary now.
+        """
         script, self._held_back = "; ".join(self._held_back), []
-        return self._connection.exec_driver_sql(script, execution_options={"no_parameters": True})
+        cursor = self._driver.cursor()
+        try:
+            cursor.execute(script)
+        except psycopg2.Error as error:
+            dialect: Any = self._connection.dialect
+            gone = dialect.is_disconnect(error, cursor.connection, cursor)
+            if gone or isinstance(error, ReadOnlySqlTransaction):
+                self._drop()
+            raise
+        return cursor  # type: ignore[no-any-return]
+
+    def _drop(self) -> None:
+        """Closes the connection. SQLAlchemy meets it closed, and replaces the others of its pool, too."""
+        self.broken = True
+        self._driver.close()
+        with contextlib.suppress(sa.exc.DBAPIError):
+            self._connection.exec_driver_sql("SELECT")
 
     @property
     def _driver(self) -> Any:
@@ -181,12 +206,22 @@ class Page(NamedTuple, Generic[T, P]):
     rest: P | None
 
 
+@lru_cache(maxsize=100)
+def _row_type(names: tuple[str, ...]) -> Any:
+    return namedtuple("Row", names)
+
+
 class Statements:
     def __init__(self, session: Pipeline) -> None:
         self._session = session
 
     def _rows(self, statement: sa.TextClause, **parameters: Any) -> Sequence[Any]:
         return self._session.execute(statement, parameters).fetchall()
+
+    def _named_rows(self, statement: sa.TextClause, **parameters: Any) -> Iterator[Any]:
+        """Yields rows whose values have the names of their columns."""
+        cursor = self._session.execute(statement, parameters)
+        return map(_row_type(tuple(column[0] for column in cursor.description or ()))._make, cursor)
 
     def _row(self, statement: sa.TextClause, **parameters: Any) -> Any:
         return self._session.execute(statement, parameters).fetchone()

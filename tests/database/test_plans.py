@@ -39,7 +39,7 @@ from scheduler_svc.tasks.sql.lists import MAX_EXAMINED
 from scheduler_svc.transactions import Tx, make_engine
 from scheduler_svc.webhooks.work import DeliveryOutcome, WebhookEvent
 from tests.harness.cluster import Databases
-from tests.harness.scheduling import COLUMNS, NO_OTHER_TEXTS, new_task
+from tests.harness.scheduling import COLUMNS, NO_OTHER_TEXTS, new_task, sent
 
 pytestmark = pytest.mark.integration
 
@@ -234,17 +234,11 @@ class Backlog:
 
     def plans(self, engine: sa.Engine, work: Work, aging: float = 0.0) -> list[Plan]:
         """The plans of the statements that `work` runs, with or without ageing. All changes are rolled back."""
-        statements: list[str] = []
-
-        def ran(_c: object, _cursor: object, statement: str, *_more: object) -> None:
-            statements.append(statement)
-
         with engine.connect() as connection:
             connection.exec_driver_sql("SET statement_timeout = '20s'")  # cancels statements that read far too much
             connection.exec_driver_sql(BEGIN)  # work that commits by itself stays in this transaction
-            sa.event.listen(connection, "before_cursor_execute", ran)
-            assert work(Tx(connection, aging=aging)), "the statement found its rows"
-            sa.event.remove(connection, "before_cursor_execute", ran)
+            with sent(connection.engine) as statements:
+                assert work(Tx(connection, aging=aging)), "the statement found its rows"
             connection.exec_driver_sql("ROLLBACK")
             return [plan for statement in statements for plan in _explained(connection, statement)]
 

@@ -21,7 +21,7 @@ from scheduler_svc.domain.worker import Heartbeat
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.signals import CommitSignals
 from scheduler_svc.transactions import Database, make_engine
-from tests.harness.scheduling import RESULT, SETTINGS, WAITING, Scheduling, new_task, sql
+from tests.harness.scheduling import RESULT, SETTINGS, WAITING, Scheduling, new_task, sent, sql
 from tests.harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.integration
@@ -37,15 +37,11 @@ class Floor:
         self._scheduling = scheduling
         self.engine = make_engine(url, 1, hot=True)
         self.other = make_engine(url, 1)
-        self.statements: list[str] = []
         self.streams = Streams()
         self.taken_back: list[LeaseRef] = []
         database = Database(self.engine, lambda _: None, lambda _: None)
         self.dispatcher = Dispatcher(database, self.streams, SETTINGS, self.taken_back.extend, Admission(calls))
-        sa.event.listen(self.engine, "before_cursor_execute", self._executed)
-
-    def _executed(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
-        self.statements.append(statement)
+        self.statements: list[str] = []
 
     def connect(self, worker_id: str, free_slots: int = 0) -> WorkerStream:
         """A new session's stream; with free slots its first heartbeat is committed."""
@@ -80,9 +76,10 @@ async def assigned_keys(stream: WorkerStream, count: int) -> list[int]:
 @pytest.fixture
 async def floor(scheduling: Scheduling, db_url: str, calls: Calls) -> AsyncIterator[Floor]:
     floor = Floor(scheduling, db_url, calls)
-    floor.dispatcher.start()
-    yield floor
-    await floor.dispatcher.stop()
+    with sent(floor.engine) as floor.statements:
+        floor.dispatcher.start()
+        yield floor
+        await floor.dispatcher.stop()
     floor.engine.dispose()
     floor.other.dispose()
 
@@ -135,8 +132,7 @@ async def test_an_inline_claim_is_one_claim_by_its_thread(floor: Floor, scheduli
     assert len(floor.statements) == before + 1, "that claim has taken up the hint already"
 
 
-def end_session(floor: Floor, connection: sa.Connection, *_: object) -> None:
-    """Ends the session of a connection just before its statement."""
+def end_session(floor: Floor, connection: sa.Connection) -> None:
     driver: Any = connection.connection.dbapi_connection
     sql(floor.other, "SELECT pg_terminate_backend(:pid, 5000)", pid=driver.info.backend_pid)
 
@@ -186,8 +182,7 @@ async def test_a_worker_dials_again_if_nobody_knows_what_an_inline_claim_has_com
     await rested(floor)
     turn = floor.dispatcher.inline_claim()
     assert turn is not None
-    sa.event.listen(scheduling.engine, "before_cursor_execute", partial(end_session, floor), once=True)
-    with pytest.raises(StoreUnavailable):
+    with sent(scheduling.engine, first=partial(end_session, floor)), pytest.raises(StoreUnavailable):
         submit_with(turn, scheduling, new_task())
     async with asyncio.timeout(WAIT_S):
         assert await stream.next() == ReconnectOrder()

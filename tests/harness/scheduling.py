@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from unittest.mock import patch
 
 import sqlalchemy as sa
 
 from scheduler_svc.accounts.work import create_account, update_account
 from scheduler_svc.config import Settings
-from scheduler_svc.database.statements import Page
+from scheduler_svc.database.statements import Page, Pipeline
 from scheduler_svc.dispatch.admission import scan, settle
 from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.work import SessionCapacity, claim, pause_dispatch, resume_dispatch
@@ -102,6 +103,22 @@ def sql(engine: sa.Engine, text: str, **parameters: Any) -> list[Any]:
     with engine.begin() as connection:
         result = connection.execute(sa.text(text), parameters)
         return list(result.fetchall()) if result.returns_rows else []
+
+
+@contextmanager
+def sent(*engines: sa.Engine, first: Callable[[sa.Connection], object] = lambda _: None) -> Iterator[list[str]]:
+    """Yields what transactions on these engines send within the block; `first` is called before each."""
+    scripts: list[str] = []
+    send = Pipeline._send
+
+    def noted(pipeline: Pipeline) -> Any:
+        if pipeline._connection.engine in engines:
+            scripts.append("; ".join(pipeline._held_back))
+            first(pipeline._connection)
+        return send(pipeline)
+
+    with patch.object(Pipeline, "_send", noted):
+        yield scripts
 
 
 class Scheduling:
@@ -436,7 +453,7 @@ class Scheduling:
 
     def _hold(self, invariants: Mapping[str, str]) -> None:
         queries = tuple(invariants.values())
-        numbers = self.run(lambda tx: tx._session.execute(_violated(queries), {}).scalars().all())
+        numbers = self.run(lambda tx: [row[0] for row in tx._session.execute(_violated(queries), {})])
         violated = {
             what: self.sql(query) for number, (what, query) in enumerate(invariants.items()) if number in numbers
         }

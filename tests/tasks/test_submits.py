@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from grpc import StatusCode
 
 from scheduler_svc.accounts.work import update_account
@@ -22,7 +22,7 @@ from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from tests.api.cases import FULL_SUBMIT, NOTHING, OWN, SUBMIT, WAITS, Bad, Good, The, a_task_id, missing, of
 from tests.harness.cluster import Databases
 from tests.harness.database_faults import foreign_lock
-from tests.harness.scheduling import MAX_QUEUE, SETTINGS, Scheduling, later, new_task, overtaken
+from tests.harness.scheduling import MAX_QUEUE, SETTINGS, Scheduling, later, new_task, overtaken, sent
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -223,16 +223,8 @@ def rows(scheduling: Scheduling) -> list[list[str]]:
 
 def statements(scheduling: Scheduling, *group: SubmitItem) -> tuple[list[tuple[Any, ...] | DomainError], int]:
     """The answers, and in how many round trips they came."""
-    sent: list[str] = []
-
-    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
-
-    sa.event.listen(scheduling.engine, "before_cursor_execute", count)
-    try:
-        return scheduling.submit_group(*group), len(sent)
-    finally:
-        sa.event.remove(scheduling.engine, "before_cursor_execute", count)
+    with sent(scheduling.engine) as scripts:
+        return scheduling.submit_group(*group), len(scripts)
 
 
 def a_batch(account_id: int, count: int, **fields: Any) -> SubmitItem:
@@ -333,14 +325,16 @@ def test_a_request_id_that_another_session_remembers_at_the_same_time_stands_for
     other.close()
 
 
-def test_a_connection_that_the_server_closed_costs_no_submit(scheduling: Scheduling) -> None:
-    scheduling.submit_one()
-    with scheduling.engine.connect() as one, scheduling.engine.connect() as other:
-        pids = [connection.exec_driver_sql("SELECT pg_backend_pid()").scalar() for connection in (one, other)]
-        other.exec_driver_sql(f"SELECT pg_terminate_backend({pids[0]}, 5000)")
+def test_connections_that_the_server_closed_cost_no_submit(scheduling: Scheduling) -> None:
+    pool: Any = scheduling.engine.pool
+    with ExitStack() as stack:
+        *others, last = [stack.enter_context(scheduling.engine.connect()) for _ in range(pool.size())]
+        for other in others:
+            pid = other.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+            last.exec_driver_sql(f"SELECT pg_terminate_backend({pid}, 5000)")
     for _ in range(3):
         scheduling.submit_one()
-    assert scheduling.sql("SELECT count(*) FROM tasks") == [(4,)]
+    assert scheduling.sql("SELECT count(*) FROM tasks") == [(3,)]
 
 
 def test_a_connection_that_breaks_under_a_submit_is_told_as_such(scheduling: Scheduling, db_url: str) -> None:

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from scheduler_svc.domain.errors import DomainError, QueueFull, UniqueKeyInUse
 from scheduler_svc.domain.lifecycle import ENDED, RETRYABLE, Status
@@ -19,7 +18,7 @@ from scheduler_svc.tasks.change import retry_batch
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.transactions import Tx
 from tests.harness.cluster import Databases
-from tests.harness.scheduling import FAILURE, RESULT, SETTINGS, Scheduling, later, new_task, overtaken
+from tests.harness.scheduling import FAILURE, RESULT, SETTINGS, Scheduling, later, new_task, overtaken, sent
 
 pytestmark = pytest.mark.integration
 
@@ -302,13 +301,8 @@ class TestConcurrently:
 
 
 def test_a_submit_without_a_key_runs_no_further_statement(db_url: str) -> None:
-    ran: list[str] = []
-
-    def note(_c: object, _cursor: object, statement: str, _p: object, _context: object, _many: bool) -> None:
-        ran.append(statement)
-
-    with closing(Scheduling(db_url)) as scheduling:  # whose session has prepared no statement: their text is sent
-        sa.event.listen(scheduling.engine, "before_cursor_execute", note)
+    # its session has prepared no statement: their text is sent
+    with closing(Scheduling(db_url)) as scheduling, sent(scheduling.engine) as ran:
         scheduling.submit(new_task(request_id="r"))
         plain = list(ran)
         scheduling.submit(unique())

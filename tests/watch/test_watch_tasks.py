@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +28,7 @@ from tests.harness.client import bad_fields, refused
 from tests.harness.cluster import Databases
 from tests.harness.database_faults import APPLICATION, foreign_lock
 from tests.harness.maker import TaskClient
+from tests.harness.scheduling import sent
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import PATIENCE_S, wait_until_async
 from tests.harness.watching import Mover, Watcher, moves_of, submitted, watching
@@ -467,24 +468,7 @@ async def test_many_watchers_need_no_more_statements_than_one(client: WatchingCl
             await watcher.stands()
         one = await watches.enter_async_context(client.watch())
         await one.stands()
-        with counted_statements(replica) as statements:
+        with sent(*replica._pools._engines) as statements:
             await client.new()
             await one.next()
         assert len(statements) < 100, statements  # some are of the replica's own rounds
-
-
-@contextmanager
-def counted_statements(replica: Replica) -> Iterator[list[str]]:
-    """Every statement that any connection of the replica sends within the block."""
-    sent: list[str] = []
-
-    def count(_c: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
-
-    for engine in replica._pools._engines:
-        sa.event.listen(engine, "before_cursor_execute", count)
-    try:
-        yield sent
-    finally:
-        for engine in replica._pools._engines:
-            sa.event.remove(engine, "before_cursor_execute", count)

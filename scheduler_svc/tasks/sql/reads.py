@@ -113,7 +113,7 @@ _OLDEST_OF_ACCOUNTS = sa.text(f"""
 class TaskReads(Statements):
     def get(self, keys: Sequence[int]) -> dict[int, Task]:
         """Returns these tasks by key; those that do not exist are missing."""
-        return {row.task_key: _task(row) for row in self._rows(_GET_TASKS, keys=array("bigint", keys))}
+        return {row.task_key: _task(row) for row in self._named_rows(_GET_TASKS, keys=array("bigint", keys))}
 
     def list(self, wanted: TaskFilter, before: int | None, limit: int) -> Page[Task, int]:
         """Returns the tasks without requirements, newest first, with keys below `before`; `rest` is a key.
@@ -125,7 +125,7 @@ class TaskReads(Statements):
             span = span._replace(high=min(span.high, before))
         query = ListQuery.of(wanted)
         walk, read = self._walk(query, wanted, span)
-        rows = self._rows(_page(query, walk), **lists.values(wanted), **read._asdict(), limit=limit)
+        rows = list(self._named_rows(_page(query, walk), **lists.values(wanted), **read._asdict(), limit=limit))
         return Page([_task(row) for row in rows], read.low if read.low > span.low and len(rows) < limit else None)
 
     def find(self, wanted: TaskFilter, after: int, limit: int) -> FoundTasks:
@@ -169,7 +169,7 @@ class TaskReads(Statements):
 
     def cleaned_up(self, requests: Sequence[tuple[int, str]]) -> builtins.list[Task]:
         """Returns the tasks of these (account, request_id) as they were when they were cleaned up, without payloads."""
-        return [_task(row) for row in self._rows(_CLEANED_UP, **_REQUESTS.bind(requests))]
+        return [_task(row) for row in self._named_rows(_CLEANED_UP, **_REQUESTS.bind(requests))]
 
     def events(self, task_key: int, after: int, limit: int) -> builtins.list[TaskEvent]:
         """Returns the moves of a task with numbers above `after`, oldest first."""
@@ -178,13 +178,13 @@ class TaskReads(Statements):
 
     def listed(self, keys: Sequence[int]) -> dict[int, Task]:
         """Returns these tasks by key, without requirements; those that do not exist are missing."""
-        return {row.task_key: _task(row) for row in self._rows(_GET_LISTED, keys=array("bigint", keys))}
+        return {row.task_key: _task(row) for row in self._named_rows(_GET_LISTED, keys=array("bigint", keys))}
 
     def histories(self, keys: Sequence[int]) -> dict[int, builtins.list[TaskEvent]]:
         """Returns all moves of these tasks, by task, oldest first."""
         moves: dict[int, builtins.list[TaskEvent]] = {}
-        for row in self._rows(_HISTORIES, keys=array("bigint", keys)):
-            moves.setdefault(row.task_key, []).append(_event(row))
+        for event in map(_event, self._rows(_HISTORIES, keys=array("bigint", keys))):
+            moves.setdefault(event.task_key, []).append(event)
         return moves
 
     def oldest_pending_age(self, scope: Scope) -> timedelta | None:

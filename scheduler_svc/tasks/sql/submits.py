@@ -313,15 +313,13 @@ class Submits(Statements):
         submit = SMALL_SUBMIT, bound(pairs, counts, max_pending)
         try:
             if claim is None:
-                answer, ready = self._session.execute_and_commit(*submit).scalar_one(), True
+                answer, ready = self._session.execute_and_commit(*submit).fetchall()[0][0], True
             else:
                 self._session.hold_back(*submit)
                 claimed = claim()
                 answer, ready = claimed.kept, claimed.full or claimed.locked_out
-        except sa.exc.IntegrityError as error:
-            if isinstance(error.orig, UniqueViolation):  # another session has remembered the request id just now
-                return None
-            raise
+        except UniqueViolation:  # another session has remembered the request id just now
+            return None
         rows = [tuple(row.values()) for row in json.loads(answer)]
         return (
             Stored(datetime.fromisoformat(rows[0][0]), reservations(row[1:] for row in rows), ready) if rows else None
