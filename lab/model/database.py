@@ -34,6 +34,7 @@ from scheduler_svc.leases.rows import (
     LiveLease,
     NamedLease,
     RenewalResult,
+    ReportedResult,
     TaskRow,
 )
 from scheduler_svc.runtime.signals import CommitSignals
@@ -179,7 +180,7 @@ def transaction(tables: Tables, timed_out: int | None = None, first: Reads = lam
         "history": SimpleNamespace(insert=lambda rows: None),
         "counts": SimpleNamespace(add=lambda deltas: None),
         "rollups": SimpleNamespace(add=lambda rows: None),
-        "contents": SimpleNamespace(insert=lambda contents, pool: None),
+        "contents": SimpleNamespace(insert=lambda contents: None),
         "polls": SimpleNamespace(record_answers=lambda answers: []),
         "task_reads": SimpleNamespace(get=lambda keys: dict.fromkeys(keys, SimpleNamespace(status=Status.PENDING))),
     }
@@ -311,9 +312,15 @@ class _Leases(_Rows):
             lease.revoked = True
         return len(leases)
 
-    def complete(self, refs: Sequence[LeaseRef], *, late: bool) -> list[CompletedTask]:
-        complete = self._complete_late if late else self._complete
-        return [CompletedTask(ref.task_key, 1, ACCOUNT, "", "", 5, None, False) for ref in refs if complete(ref)]
+    def complete(self, results: Sequence[ReportedResult], *, late: bool = False) -> list[CompletedTask]:
+        refs = [LeaseRef(*result[:3]) for result in results]
+        if late:
+            return [self._completed(ref, Status.PENDING) for ref in refs if self._complete_late(ref)]
+        leases = {ref: self._find(ref) for ref in refs}
+        return [self._completed(ref, lease.status) for ref, lease in leases.items() if lease and self._complete(ref)]
+
+    def _completed(self, ref: LeaseRef, stage: Status) -> CompletedTask:
+        return CompletedTask(ref.task_key, 1, ACCOUNT, "", "", 5, None, False, 0.0, "", ref.attempt, ref.fence, stage)
 
     def _complete(self, ref: LeaseRef) -> bool:
         lease, task = self._find(ref), self._tables.tasks[ref.task_key]

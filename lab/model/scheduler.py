@@ -28,9 +28,9 @@ from scheduler_svc.domain.task import TaskError
 from scheduler_svc.domain.worker import Heartbeat as StateRow
 from scheduler_svc.domain.worker import HeldLease
 from scheduler_svc.domain.worker import Hello as HelloRow
-from scheduler_svc.leases.attempts import Inconsistent
 from scheduler_svc.leases.recover import promote_due, reap
 from scheduler_svc.leases.report import HeartbeatAck, HeartbeatItem, ReportItem, ReportWork, UnsentLeases
+from scheduler_svc.leases.rows import Inconsistent
 from scheduler_svc.leases.sessions import open_session
 from scheduler_svc.tasks.change import cancel_task, retry_task
 from worker_svc.session.outbox import UpdateKind

@@ -42,19 +42,6 @@ class UnconfirmedCommit(psycopg2.OperationalError):
     """The commit came with a warning: the wait for a synchronous standby was cancelled, so it may lack the data."""
 
 
-class Warnings:
-    """A connection's warnings, to which psycopg2 appends. Not iterable, else SQLAlchemy would empty it.
-
-    Any warning counts: their texts are in the server's language, and a commit has no other.
-    """
-
-    def __init__(self) -> None:
-        self.last = ""
-
-    def append(self, text: str) -> None:
-        self.last = text
-
-
 class Pipeline:
     """One transaction, in as few round trips as possible: on an idle machine one costs more than its statement.
 
@@ -143,12 +130,16 @@ class Pipeline:
             self._send_commit()
 
     def _send_commit(self) -> extensions.cursor:
-        """Sends what is held back, which ends with a commit. Raises UnconfirmedCommit."""
+        """Sends what is held back, which ends with a commit. Raises UnconfirmedCommit.
+
+        Any warning counts: their texts are in the server's language, and a commit has no other.
+        """
         self.committing = True
-        warnings = self._driver.notices = Warnings()
+        warnings: list[str] = []
+        self._driver.notices = warnings
         cursor = self._send()
-        if warnings.last:
-            raise UnconfirmedCommit(warnings.last)
+        if warnings:
+            raise UnconfirmedCommit(warnings[-1])
         return cursor
 
     def _send(self) -> extensions.cursor:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
 
-from scheduler_svc.domain.ids import format_task_id
+from scheduler_svc.domain.ids import LeaseRef, format_task_id
 from scheduler_svc.domain.lifecycle import Labelled
 
 MAX_BYTES = 32 * 1024 * 1024
@@ -193,8 +193,17 @@ class CompletedTask(NamedTuple):
     priority: int
     schedule_time: datetime | None
     auto_approve: bool
-    seconds: float = 0.0
+    seconds: float
     """How long the attempt took."""
+    worker_id: str
+    attempt: int
+    fence: int
+    stage: int
+    """The number of its status until then; pending if its lease had expired."""
+
+    @property
+    def ref(self) -> LeaseRef:
+        return LeaseRef(self.task_key, self.attempt, self.fence)
 
 
 class ContentTexts(NamedTuple):
@@ -359,10 +368,3 @@ class ContentRow(NamedTuple):
     review_status: int
     usage: str | None
     model: str | None
-
-
-class PoolRow(NamedTuple):
-    content_id: int
-    account_id: int
-    priority: int
-    schedule_time: datetime | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -59,6 +60,16 @@ class Step:
     target: Status
     reason: str
     message: str = ""
+
+
+STARTED = Step(Status.SUBMITTED, Status.PROCESSING, "STARTED")
+_COMPLETED = Step(Status.PROCESSING, Status.COMPLETED, "COMPLETED")
+COMPLETIONS: Mapping[int, tuple[Step, ...]] = {
+    Status.PENDING: (Step(Status.PENDING, Status.COMPLETED, "COMPLETED_LATE"),),
+    Status.SUBMITTED: (STARTED, _COMPLETED),
+    Status.PROCESSING: (_COMPLETED,),
+}
+"""The moves of a task that completes, by its status until then. One whose lease has expired is pending."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,7 @@ class Ledger:
         self._tx = tx
         self.rollup = Rollup() if rolls_up else None
         self._events: list[EventRow] = []
+        self._stored_events: list[EventRow] = []
         self._moves: Counter[tuple[int, Status, Status]] = Counter()
         self._ready_deltas: Counter[int] = Counter()
         self._scheduled: Counter[int] = Counter()
@@ -156,15 +157,19 @@ class Ledger:
         ref: LeaseRef | None = None,
         worker_id: str = "",
         retry_count: int | None = None,
+        stored: bool = False,
     ) -> None:
         """Records one move; `retry_count`: the retries used by then, of moves back to pending.
+
+        `stored`: a statement has appended it to the history.
 
         Raises IllegalMove if the transition table does not contain it.
         """
         if (source, target) not in MOVES:
             raise IllegalMove(f"{source.name} to {target.name}")
         attempt, fence = (ref.attempt, ref.fence) if ref else (0, None)
-        self._events.append(
+        events = self._stored_events if stored else self._events
+        events.append(
             EventRow(task_key, source, target, attempt, fence, worker_id or None, reason, message or None, retry_count)
         )
         self._moves[account_id, source, target] += 1
@@ -201,9 +206,10 @@ class Ledger:
         """Stores all that was collected. Tags are reserved last, since that locks rows that others wait for."""
         if self._events:
             self._tx.history.insert(self._events)
+        if self._moves:
             self._tx.signals.moved = True
             if self.rollup:
-                self._tx.signals.moves += self._events
+                self._tx.signals.moves += self._stored_events + self._events
         if self._last_moves:
             store_ended_tasks(self._tx, self._last_moves)
         if self._ready:

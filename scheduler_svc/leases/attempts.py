@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from scheduler_svc.domain.content import CompletedTask
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import FoldedUpdates, LastEnd, LeaseRow, Verdict, judge
 from scheduler_svc.domain.lifecycle import Move, Status
-from scheduler_svc.domain.resolution import Cause, Counters, Requeue, Resolution, Step, resolve
+from scheduler_svc.domain.resolution import STARTED, Cause, Counters, Requeue, Resolution, Step, resolve
 from scheduler_svc.domain.task import BACKOFF, BARRED, TaskError
 from scheduler_svc.history.work import Ledger, ReadyRow
-from scheduler_svc.leases.rows import EndedAttempt, LiveLease, TaskRow
+from scheduler_svc.leases.rows import EndedAttempt, Inconsistent, LiveLease, TaskRow
 from scheduler_svc.runtime.signals import StoppedAttempt
 
 if TYPE_CHECKING:
@@ -72,10 +73,6 @@ def _holder(ref: LeaseRef, live: Mapping[int, LiveLease], tasks: Mapping[int, Ta
     if lease is not None and lease.ref == ref:
         return lease.worker_id
     return tasks[ref.task_key].worker_id if ref.task_key in tasks else ""
-
-
-class Inconsistent(Exception):
-    """Locked rows are not as they must be: a defect of ours. The transaction is rolled back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +176,14 @@ def _requeue(
         ledger.enqueue(place, until=tx.now if barred else None, cause=BARRED, expire_time=expires)
 
 
-STARTED = Step(Status.SUBMITTED, Status.PROCESSING, "STARTED")
-COMPLETED = Step(Status.PROCESSING, Status.COMPLETED, "COMPLETED")
-
-
-def record(ledger: Ledger, lease: LiveLease, step: Step, retry_count: int | None = None) -> None:
+def record(
+    ledger: Ledger,
+    lease: LiveLease | CompletedTask,
+    step: Step,
+    retry_count: int | None = None,
+    *,
+    stored: bool = False,
+) -> None:
     ledger.move(
         lease.ref.task_key,
         lease.account_id,
@@ -194,6 +194,7 @@ def record(ledger: Ledger, lease: LiveLease, step: Step, retry_count: int | None
         ref=lease.ref,
         worker_id=lease.worker_id,
         retry_count=retry_count,
+        stored=stored,
     )
 
 

@@ -1,20 +1,22 @@
 """Messages of workers: heartbeats renew leases, reports move and end them.
 
-Python judges the reports under the locks of their leases' rows, and fenced statements write what it decided: rules in
-SQL would save a round trip a group, but could not be tested by themselves. If a write meets fewer rows than were
-locked, the transaction is aborted (`Inconsistent`).
+Most reports end a live lease with a result. One fenced statement completes those tasks, and locks nothing before. The
+others Python judges under the locks of their leases' rows, and fenced statements write what it decided: rules in SQL
+could not be tested by themselves. If a write meets fewer rows than were locked, the transaction is aborted
+(`Inconsistent`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from scheduler_svc.assets.work import name_assets
-from scheduler_svc.domain.content import CompletedTask, ContentRow, PoolRow, ReviewStatus, TaskResult, summary_of
+from scheduler_svc.domain.content import CompletedTask, ContentRow, ReviewStatus, TaskResult, summary_of
 from scheduler_svc.domain.errors import DomainError, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import (
@@ -30,15 +32,12 @@ from scheduler_svc.domain.lease import (
     fold_updates,
 )
 from scheduler_svc.domain.lifecycle import Move, Status
-from scheduler_svc.domain.resolution import Cause, reported_cause
+from scheduler_svc.domain.resolution import COMPLETIONS, STARTED, Cause, reported_cause
 from scheduler_svc.domain.worker import DesiredState, Heartbeat
 from scheduler_svc.history.work import Ledger
 from scheduler_svc.leases.attempts import (
-    COMPLETED,
-    STARTED,
     UNKNOWN,
     EndedLease,
-    Inconsistent,
     ReportedLease,
     ReportSource,
     delete_revoked,
@@ -52,10 +51,12 @@ from scheduler_svc.leases.rows import (
     AttemptLogRow,
     HeartbeatAnswer,
     HeartbeatRow,
+    Inconsistent,
     LeaseChange,
     LiveLease,
     NamedLease,
     RenewalResult,
+    ReportedResult,
     TaskRow,
 )
 from scheduler_svc.webhooks.work import store_new_contents
@@ -189,29 +190,18 @@ class ReportWork:
 
     def _apply(self, tx: Tx, group: Sequence[Item]) -> _Applied:
         reports = [item for item in group if isinstance(item, ReportItem)]
-        refs = {update.ref for item in reports for update in item.updates if update.ref is not None}
+        folds = fold_updates(_permitted(reports, set()))
         undelivered = {ref for item in group if isinstance(item, UnsentLeases) for ref in item.refs}
-        if not refs and not undelivered:
+        if not folds and not undelivered:
             return _Applied({}, set(), set())
-        live = tx.leases.lock(sorted({ref.task_key for ref in (*refs, *undelivered)}))
-        tasks = _tasks_not_live(tx, refs, live)
-        foreign = find_foreign(tx, _leases_with_tokens(reports), live, tasks)
-        folds = fold_updates(_permitted(reports, foreign))
-        ledger = Ledger(tx)
-        verdicts = _judge(tx, ledger, folds, live, tasks)
-        write = _Write(tx, ledger, self._settings)
-        for ref in undelivered:
-            if (lease := live.get(ref.task_key)) and lease.ref == ref and not lease.revoked and ref not in folds:
-                write.return_undelivered(lease)
-        for ref, verdict in verdicts.items():
-            if verdict is Verdict.APPLY_LATE:
-                write.complete_late(folds[ref], tasks[ref.task_key])
-            else:
-                write.apply(folds[ref], verdict, live.get(ref.task_key))
+        write = _Write(tx, self._settings)
+        completed = write.complete(folds, _sources(reports))
+        judged = _Applied({}, set(), set())
+        if undelivered or len(completed) < len(folds):
+            judged = _judge_locked(tx, write, reports, folds.keys() - completed, undelivered)
         write.finish()
-        outcomes = {ref: _OUTCOMES[verdict] for ref, verdict in verdicts.items()}
-        ended = {ref for ref, verdict in verdicts.items() if verdict is Verdict.APPLY and folds[ref].ending}
-        return _Applied(outcomes, ended, foreign)
+        outcomes = {**dict.fromkeys(completed, Outcome.COMMITTED), **judged.outcomes}
+        return _Applied(outcomes, completed | judged.ended, judged.foreign)
 
 
 class _Applied(NamedTuple):
@@ -220,6 +210,34 @@ class _Applied(NamedTuple):
     outcomes: Mapping[LeaseRef, Outcome]
     ended: set[LeaseRef]
     foreign: set[ReportedLease]
+
+
+def _judge_locked(
+    tx: Tx, write: _Write, reports: Sequence[ReportItem], refs: Set[LeaseRef], undelivered: set[LeaseRef]
+) -> _Applied:
+    """Judges the reports on these leases under the locks of their rows."""
+    live = tx.leases.lock(sorted({ref.task_key for ref in (*refs, *undelivered)}))
+    tasks = _tasks_not_live(tx, refs, live)
+    foreign = find_foreign(tx, _leases_with_tokens(reports), live, tasks)
+    folds = fold_updates(update for update in _permitted(reports, foreign) if update.ref in refs)
+    verdicts = _judge(tx, write.ledger, folds, live, tasks)
+    for ref in undelivered:
+        if (lease := live.get(ref.task_key)) and lease.ref == ref and not lease.revoked and ref not in folds:
+            write.return_undelivered(lease)
+    for ref, verdict in verdicts.items():
+        write.apply(folds[ref], verdict, live.get(ref.task_key))
+    outcomes = {ref: _OUTCOMES[verdict] for ref, verdict in verdicts.items()}
+    ended = {ref for ref, verdict in verdicts.items() if verdict is Verdict.APPLY and folds[ref].ending}
+    return _Applied(outcomes, ended, foreign)
+
+
+def _sources(reports: Iterable[ReportItem]) -> Mapping[LeaseRef | None, set[ReportSource]]:
+    """Returns who reports on each lease."""
+    sources: defaultdict[LeaseRef | None, set[ReportSource]] = defaultdict(set)
+    for report in reports:
+        for ref in {update.ref for update in report.updates}:
+            sources[ref].add(report.by)
+    return sources
 
 
 def _leases_with_tokens(reports: Iterable[ReportItem]) -> set[ReportedLease]:
@@ -324,104 +342,108 @@ def _own_late(tx: Tx, ledger: Ledger, late: Mapping[int, LeaseRef]) -> set[int]:
 class _Write:
     """Collects what verdicts do, and writes it in one statement a kind."""
 
-    def __init__(self, tx: Tx, ledger: Ledger, settings: Settings) -> None:
+    def __init__(self, tx: Tx, settings: Settings) -> None:
         self._tx = tx
-        self._ledger = ledger
+        self.ledger = Ledger(tx)
         self._settings = settings
         self._changes: list[LeaseChange] = []
-        self._completed: dict[LeaseRef, TaskResult] = {}
-        self._completed_late: dict[LeaseRef, TaskResult] = {}
+        self._completed: dict[LeaseRef, FoldedUpdates] = {}
+        self._completed_late: dict[LeaseRef, FoldedUpdates] = {}
         self._ended: list[EndedLease] = []
         self._released: list[LiveLease] = []
         self._logs: list[AttemptLogRow] = []
+
+    def complete(
+        self, folds: Mapping[LeaseRef, FoldedUpdates], sources: Mapping[LeaseRef | None, set[ReportSource]]
+    ) -> set[LeaseRef]:
+        """Completes the tasks of the leases that are live and ended with a result; returns these leases.
+
+        Of a lease that several workers report on, or that is not the reporter's by its identity, nothing is written.
+        """
+        results = []
+        for ref, folded in folds.items():
+            if isinstance(folded.ending, AttemptCompleted) and len(sources[ref]) == 1:
+                (source,) = sources[ref]
+                results.append(ReportedResult(*ref, source.worker_id if source.identity else None))
+        if not results:
+            return set()
+        tasks = self._tx.leases.complete(sorted(results))
+        self._store(tasks, folds)
+        return {task.ref for task in tasks}
 
     def return_undelivered(self, lease: LiveLease) -> None:
         self._ended.append(EndedLease(lease, Cause(Move.RELEASE, LeaseEnd.RELEASED, "NOT_DELIVERED")))
 
     def apply(self, folded: FoldedUpdates, verdict: Verdict, lease: LiveLease | None) -> None:
-        if verdict not in (Verdict.END_REVOKED, Verdict.APPLY):
-            return
-        assert lease is not None
-        self._log(folded, lease.worker_id)
-        if verdict is Verdict.END_REVOKED:
-            self._released.append(lease)
-        else:
-            match folded.ending:
-                case None:
-                    self._change(folded, lease)
-                case AttemptCompleted():
-                    self._complete(folded, lease)
-                case AttemptFailed() | AttemptReleased() | AttemptDeferred() as ending:
-                    started = folded.processing or (isinstance(ending, AttemptReleased) and ending.started)
-                    began = started or lease.status is Status.PROCESSING
-                    cause = reported_cause(ending, began, self._settings.max_deferrals)
-                    self._ended.append(EndedLease(lease, cause, starts=started))
+        """Applies what was judged. A late result's task is out of its queue."""
+        match verdict:
+            case Verdict.APPLY_LATE:
+                self._completed_late[folded.ref] = folded
+            case Verdict.APPLY:
+                assert lease is not None
+                self._apply_live(folded, lease)
+            case Verdict.END_REVOKED:
+                assert lease is not None
+                self._log(folded, lease.worker_id)
+                self._released.append(lease)
+
+    def _apply_live(self, folded: FoldedUpdates, lease: LiveLease) -> None:
+        match folded.ending:
+            case None:
+                self._change(folded, lease)
+            case AttemptCompleted():
+                self._completed[folded.ref] = folded
+            case AttemptFailed() | AttemptReleased() | AttemptDeferred() as ending:
+                self._log(folded, lease.worker_id)
+                started = folded.processing or (isinstance(ending, AttemptReleased) and ending.started)
+                began = started or lease.status is Status.PROCESSING
+                cause = reported_cause(ending, began, self._settings.max_deferrals)
+                self._ended.append(EndedLease(lease, cause, starts=started))
 
     def _change(self, folded: FoldedUpdates, lease: LiveLease) -> None:
         if folded.processing and lease.status is Status.SUBMITTED:
-            record(self._ledger, lease, STARTED)
+            record(self.ledger, lease, STARTED)
         progress = folded.progress
         fields = (progress.percent, progress.step, progress.message) if progress else (None, None, None)
         self._changes.append(LeaseChange(*folded.ref, folded.accepted, folded.processing, *fields))
-
-    def _complete(self, folded: FoldedUpdates, lease: LiveLease) -> None:
-        if lease.status is Status.SUBMITTED:
-            record(self._ledger, lease, STARTED)
-        record(self._ledger, lease, COMPLETED)
-        self._completed[folded.ref] = _result(folded)
-
-    def complete_late(self, folded: FoldedUpdates, task: TaskRow) -> None:
-        """Completes a task whose result came after its lease expired; the task is out of its queue."""
-        self._ledger.move(
-            task.task_key,
-            task.account_id,
-            Status.PENDING,
-            Status.COMPLETED,
-            "COMPLETED_LATE",
-            ref=folded.ref,
-            worker_id=task.worker_id,
-        )
-        self._completed_late[folded.ref] = _result(folded)
-        self._log(folded, task.worker_id)
 
     def _log(self, folded: FoldedUpdates, worker_id: str) -> None:
         if folded.output is not None:
             self._logs.append(AttemptLogRow(folded.ref.task_key, folded.ref.attempt, worker_id, *folded.output))
 
     def finish(self) -> None:
-        end_attempts(self._tx, self._ledger, self._ended, self._settings.max_worker_losses)
+        end_attempts(self._tx, self.ledger, self._ended, self._settings.max_worker_losses)
         if self._changes and self._tx.leases.change(self._changes) != len(self._changes):
             raise Inconsistent("a lease that was locked did not change")
         delete_revoked(self._tx, self._released)
-        self._store(self._completed, late=False)
-        self._store(self._completed_late, late=True)
+        self._complete_judged(self._completed, late=False)
+        self._complete_judged(self._completed_late, late=True)
         if self._logs:
             self._tx.attempt_logs.insert(self._logs)
-        self._ledger.write()
+        self.ledger.write()
 
-    def _store(self, results: Mapping[LeaseRef, TaskResult], *, late: bool) -> None:
-        if not results:
-            return
-        tasks = self._tx.leases.complete(sorted(results), late=late)
-        if len(tasks) != len(results):
-            raise Inconsistent(f"{len(results)} leases to be completed, {len(tasks)} were")
-        by_task = {ref.task_key: result for ref, result in results.items()}
-        if rollup := self._ledger.rollup:
-            for task in tasks:
-                rollup.completed(task.account_id, task.seconds, _cost(by_task[task.task_key]))
-        self._tx.contents.insert(
-            [_content(task, by_task[task.task_key]) for task in tasks],
-            [
-                PoolRow(row.content_id, row.account_id, row.priority, row.schedule_time)
-                for row in tasks
-                if row.auto_approve
-            ],
-        )
-        name_assets(self._tx, [(task, by_task[task.task_key]) for task in tasks])
+    def _complete_judged(self, folds: Mapping[LeaseRef, FoldedUpdates], *, late: bool) -> None:
+        if folds:
+            tasks = self._tx.leases.complete([ReportedResult(*ref) for ref in sorted(folds)], late=late)
+            if len(tasks) != len(folds):
+                raise Inconsistent(f"{len(folds)} leases to be completed, {len(tasks)} were")
+            self._store(tasks, folds)
+
+    def _store(self, tasks: Sequence[CompletedTask], folds: Mapping[LeaseRef, FoldedUpdates]) -> None:
+        """Stores the contents of tasks that were completed."""
+        results = [(task, _result(folds[task.ref])) for task in tasks]
+        for task, result in results:
+            for step in COMPLETIONS[task.stage]:
+                record(self.ledger, task, step, stored=True)
+            if rollup := self.ledger.rollup:
+                rollup.completed(task.account_id, task.seconds, _cost(result))
+            self._log(folds[task.ref], task.worker_id)
+        self._tx.contents.insert([_content(task, result) for task, result in results])
+        name_assets(self._tx, results)
         if self._tx.webhook_interest:
-            new_contents = [(row.content_id, row.account_id, row.task_key, _review(row)) for row in tasks]
+            new_contents = [(task.content_id, task.account_id, task.task_key, _review(task)) for task in tasks]
             store_new_contents(self._tx, new_contents)
-        self._tx.signals.ended += by_task
+        self._tx.signals.ended += [task.task_key for task in tasks]
 
 
 def _cost(result: TaskResult) -> float:

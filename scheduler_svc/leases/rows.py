@@ -11,6 +11,10 @@ from scheduler_svc.domain.lifecycle import RetryBackoff, Status
 from scheduler_svc.domain.worker import DesiredState
 
 
+class Inconsistent(Exception):
+    """Locked rows are not as they must be: a defect of ours. The transaction is rolled back."""
+
+
 class TaskRow(NamedTuple):
     """What decisions need of a task. `status` is that of its own row: PENDING for every open task."""
 
@@ -112,6 +116,15 @@ class NamedLease(NamedTuple):
     attempt: int
     fence: int
     worker_id: str
+
+
+class ReportedResult(NamedTuple):
+    """A lease that ends with a result. `worker_id`: the only worker whose lease it may be; None: any."""
+
+    task_key: int
+    attempt: int
+    fence: int
+    worker_id: str | None = None
 
 
 class RenewalResult(NamedTuple):

@@ -34,8 +34,8 @@ from scheduler_svc.domain.task import (
     TaskFilter,
 )
 from scheduler_svc.history.work import DequeuedTask, Ledger, ReadyRow
-from scheduler_svc.leases.attempts import EndedLease, Inconsistent, end_attempts, error_json
-from scheduler_svc.leases.rows import LiveLease, TaskRow
+from scheduler_svc.leases.attempts import EndedLease, end_attempts, error_json
+from scheduler_svc.leases.rows import Inconsistent, LiveLease, TaskRow
 from scheduler_svc.runtime.loops import DueRound
 from scheduler_svc.tasks.query import get_task
 from scheduler_svc.tasks.rows import BatchResult

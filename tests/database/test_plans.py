@@ -31,7 +31,7 @@ from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.domain.task import Brief, Task, TaskFilter
 from scheduler_svc.domain.webhook import DeliveryStatus, EventType
 from scheduler_svc.domain.worker import RunningAttempt
-from scheduler_svc.leases.rows import EndedAttempt, LeaseChange, NamedLease
+from scheduler_svc.leases.rows import EndedAttempt, LeaseChange, NamedLease, ReportedResult
 from scheduler_svc.schedules.work import FiredSchedule, ScheduleTask
 from scheduler_svc.schema.tables import SUBMITS
 from scheduler_svc.tasks.rows import UniqueKey
@@ -78,6 +78,7 @@ _FILLED = f"""
     INSERT INTO unique_keys SELECT 1, 'key ' || task_key, task_key, now() FROM tasks;
     INSERT INTO contents SELECT task_key, account_id, task_key, CASE WHEN task_key % 2000 = 0 THEN 'rare' ELSE '' END,
         'body', '', '', '', '[]', 4, NULL, 2 FROM tasks WHERE status = 4;
+    ALTER SEQUENCE content_seq RESTART 1000001;
     INSERT INTO content_revisions SELECT content_id, number, '', now(), '', 'body', '', '', '', ''
         FROM contents, generate_series(1, 2) AS number;
     INSERT INTO assets (sha256, size, complete, media_type)
@@ -416,7 +417,7 @@ HOT: dict[str, Callable[[Tx], Any]] = {
     "change": lambda tx: tx.leases.change([LeaseChange(*ref, True, True, 5, "", "") for ref in REFS]),
     "delete": lambda tx: tx.leases.delete(REFS),
     "revoke": lambda tx: tx.leases.revoke(REFS),
-    "complete": lambda tx: tx.leases.complete(REFS, late=False),
+    "complete": lambda tx: tx.leases.complete([ReportedResult(*ref) for ref in REFS]),
     "lock tasks": lambda tx: tx.tasks.lock(KEYS),
     "peek": lambda tx: tx.tasks.peek(KEYS),
     "traces": lambda tx: tx.tasks.traces(KEYS),

@@ -22,7 +22,7 @@ from scheduler_svc.domain.lease import (
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import AttemptProgress, RunOutput
 from scheduler_svc.leases.report import ReportItem
-from scheduler_svc.leases.rows import EndedAttempt, HeartbeatRow, LeaseChange, NamedLease
+from scheduler_svc.leases.rows import EndedAttempt, HeartbeatRow, LeaseChange, NamedLease, ReportedResult
 from scheduler_svc.tasks import query
 from scheduler_svc.transactions import Tx
 from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, released, report_of
@@ -222,8 +222,8 @@ WRITES: dict[str, Callable[[Tx, LeaseRef], Any]] = {
     "renew": lambda tx, ref: tx.leases.renew([NamedLease(*ref, "w")], TTL).renewed,
     "change": lambda tx, ref: tx.leases.change([LeaseChange(*ref, True, True, 50, "step", "message")]),
     "revoke": lambda tx, ref: tx.leases.revoke([ref]),
-    "complete": lambda tx, ref: tx.leases.complete([ref], late=False),
-    "complete late": lambda tx, ref: tx.leases.complete([ref], late=True),
+    "complete": lambda tx, ref: tx.leases.complete([ReportedResult(*ref)]),
+    "complete late": lambda tx, ref: tx.leases.complete([ReportedResult(*ref)], late=True),
 }
 """Each returns what it has written."""
 

@@ -17,7 +17,7 @@ from scheduler_svc.database import statements
 from scheduler_svc.database.connections import Timeouts
 from scheduler_svc.dispatch.rows import AccountQueue
 from scheduler_svc.dispatch.sql.window import Window
-from scheduler_svc.domain.content import ContentRow, PoolRow
+from scheduler_svc.domain.content import ContentRow
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptCompleted
 from scheduler_svc.domain.lifecycle import EventRow, Status
@@ -60,9 +60,9 @@ def _queue_without_limit(self: Window, account_id: int, count_limit: int) -> Acc
     return None if queue is None else queue._replace(limit=0)
 
 
-def _insert_twice(self: Contents, contents: Sequence[ContentRow], pool: Sequence[PoolRow]) -> None:
-    _insert_contents(self, contents, pool)
-    _insert_contents(self, [row._replace(content_id=row.content_id + 1_000_000) for row in contents], [])
+def _insert_twice(self: Contents, contents: Sequence[ContentRow]) -> None:
+    _insert_contents(self, contents)
+    _insert_contents(self, [row._replace(content_id=row.content_id + 1_000_000) for row in contents])
 
 
 def _submit_twice(self: Ticks, tx: Tx, firings: Sequence[Any]) -> None:

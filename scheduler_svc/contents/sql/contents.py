@@ -19,7 +19,6 @@ from scheduler_svc.domain.content import (
     ContentRow,
     ContentTexts,
     PoolEntry,
-    PoolRow,
 )
 from scheduler_svc.publishing.sql import ENTRY, entry
 
@@ -78,17 +77,12 @@ CONTENT_COLUMNS = {
 
 _CONTENTS = Insert("contents", **CONTENT_COLUMNS, usage="jsonb", model="text")
 """Inserts the contents of completed tasks."""
-_ENTRIES = Insert(
-    "publish_pool", content_id="bigint", account_id="bigint", priority="smallint", schedule_time="timestamptz"
-)
-"""Inserts their entries of the publish pool."""
 
 
 class Contents(Statements):
-    def insert(self, contents: Sequence[ContentRow], pool: Sequence[PoolRow]) -> None:
+    def insert(self, contents: Sequence[ContentRow]) -> None:
         """Stores what completed tasks made; their unique keys refuse a second content of a task."""
         self._session.insert(_CONTENTS, contents)
-        self._session.insert(_ENTRIES, pool)
 
     def get(self, content_id: int, *, lock: bool = False) -> Content | None:
         return self._one(content, _GET_LOCKED if lock else _GET_CONTENT, content_id=content_id)

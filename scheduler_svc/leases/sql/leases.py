@@ -19,7 +19,15 @@ from scheduler_svc.domain.content import TITLE_LENGTH, CompletedTask
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd, ReaperRow
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.leases.rows import LeaseChange, LiveLease, NamedLease, RenewalResult
+from scheduler_svc.domain.resolution import COMPLETIONS
+from scheduler_svc.leases.rows import (
+    Inconsistent,
+    LeaseChange,
+    LiveLease,
+    NamedLease,
+    RenewalResult,
+    ReportedResult,
+)
 
 _LIVE = """
     task_key, attempt, fence, worker_id, status, revoked, account_id, priority, tag, timeout_ms, claim_time,
@@ -164,40 +172,70 @@ _DELETE_LEASES = sa.text(f"DELETE FROM leases WHERE {_THESE}")
 _REVOKE_LEASES = sa.text(f"UPDATE leases SET revoked = true WHERE {_THESE} AND NOT revoked")
 """Revokes leases."""
 
+_REPORTED = UnnestedRows(task_key="bigint", attempt="integer", fence="integer", worker_id="text")
 _COMPLETED = f"""
-    RETURNING t.task_key, t.content_id, t.account_id, left(p.topic, {TITLE_LENGTH}), p.category, t.priority,
-        t.schedule_time, t.auto_approve, date_part('epoch', t.end_time - t.start_time)
+    RETURNING t.task_key, t.content_id, t.account_id, left(p.topic, {TITLE_LENGTH}) AS title, p.category, t.priority,
+        t.schedule_time, t.auto_approve, date_part('epoch', t.end_time - t.start_time) AS seconds, t.worker_id,
+        t.attempt, t.fence
+"""
+_STEPS = ", ".join(
+    f"({stage}, {step.source}, {step.target}, '{step.reason}')"
+    for stage, steps in COMPLETIONS.items()
+    for step in steps
+)
+_WITH_MOVES_AND_ENTRIES = f"""
+    event AS (
+        INSERT INTO task_events (task_key, previous_status, status, attempt, fence, worker_id, reason)
+        SELECT task_key, source, target, attempt, fence, worker_id, reason
+        FROM done JOIN (VALUES {_STEPS}) AS m(stage, source, target, reason) USING (stage)
+        ORDER BY task_key, source
+    ),
+    entry AS (
+        INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
+        SELECT content_id, account_id, priority, schedule_time FROM done WHERE auto_approve
+    )
 """
 # `+ 0`: on old statistics the planner believes that nothing is pending, and would join through the index of statuses.
-# The fence of a result: the lease is deleted and the task completes, or neither.
+# The fence of a result: the lease is deleted and the task completes, or neither. Nothing is locked before: most results
+# find their lease live, and what this does not find is judged by itself.
 _COMPLETE_TASKS = sa.text(f"""
     WITH gone AS (
-        DELETE FROM leases WHERE {_THESE} AND NOT revoked
-        RETURNING task_key, attempt, fence, worker_id, claim_time, coalesce(start_time, now()) AS start_time,
-            nextval('content_seq') AS content_id
-    )
-    UPDATE tasks AS t SET status = {Status.COMPLETED}, lease_end = {LeaseEnd.COMPLETED},
-        attempt = gone.attempt, fence = gone.fence, worker_id = gone.worker_id, submit_time = gone.claim_time,
-        start_time = gone.start_time, end_time = now(), content_id = gone.content_id,
-        error = NULL, losses = 0, refusals = 0
-    FROM gone, {payload("gone")}, {task("gone", "target")}
-    WHERE t.ctid = target.ctid AND t.status + 0 = {Status.PENDING} AND t.attempt < gone.attempt
-    {_COMPLETED}
+        DELETE FROM leases AS l USING {_REPORTED.source}
+        WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence AND NOT l.revoked
+            AND (r.worker_id IS NULL OR l.worker_id = r.worker_id)
+        RETURNING l.task_key, l.attempt, l.fence, l.worker_id, l.status, l.claim_time,
+            coalesce(l.start_time, now()) AS start_time, nextval('content_seq') AS content_id
+    ),
+    done AS (
+        UPDATE tasks AS t SET status = {Status.COMPLETED}, lease_end = {LeaseEnd.COMPLETED},
+            attempt = gone.attempt, fence = gone.fence, worker_id = gone.worker_id, submit_time = gone.claim_time,
+            start_time = gone.start_time, end_time = now(), content_id = gone.content_id,
+            error = NULL, losses = 0, refusals = 0
+        FROM gone, {payload("gone")}, {task("gone", "target")}
+        WHERE t.ctid = target.ctid AND t.status + 0 = {Status.PENDING} AND t.attempt < gone.attempt
+        {_COMPLETED}, gone.status AS stage
+    ),
+    {_WITH_MOVES_AND_ENTRIES}
+    SELECT g.n, done.* FROM (SELECT count(*) AS n FROM gone) AS g LEFT JOIN done ON true
 """)
-"""Ends leases and completes their tasks."""
+"""Ends live leases and completes their tasks, with history and pool entries."""
 # A late result has no lease any more; its task still names it as the last one, which expired.
 _COMPLETE_LATE = sa.text(f"""
-    UPDATE tasks AS t SET status = {Status.COMPLETED}, lease_end = {LeaseEnd.COMPLETED},
-        start_time = coalesce(t.start_time, now()), end_time = now(),
-        content_id = CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('content_seq') END,
-        error = NULL, losses = 0, refusals = 0
-    FROM {_REFS.source}, {payload("r")}, {task("r", "target")}
-    WHERE t.ctid = target.ctid AND t.attempt = r.attempt AND t.fence = r.fence AND t.status + 0 = {Status.PENDING}
-        AND t.lease_end = {LeaseEnd.LOST}
-        AND NOT {leased("t")}
-    {_COMPLETED}
+    WITH done AS (
+        UPDATE tasks AS t SET status = {Status.COMPLETED}, lease_end = {LeaseEnd.COMPLETED},
+            start_time = coalesce(t.start_time, now()), end_time = now(),
+            content_id = CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('content_seq') END,
+            error = NULL, losses = 0, refusals = 0
+        FROM {_REPORTED.source}, {payload("r")}, {task("r", "target")}
+        WHERE t.ctid = target.ctid AND t.attempt = r.attempt AND t.fence = r.fence AND t.status + 0 = {Status.PENDING}
+            AND t.lease_end = {LeaseEnd.LOST}
+            AND NOT {leased("t")}
+        {_COMPLETED}, {Status.PENDING} AS stage
+    ),
+    {_WITH_MOVES_AND_ENTRIES}
+    SELECT * FROM done
 """)
-"""Completes tasks whose lease expired before its result came."""
+"""Completes tasks whose lease expired before its result came, with history and pool entries."""
 
 _LOCK_REAPER = sa.text("""
     SELECT extract(epoch FROM stamp)::float8, extract(epoch FROM expire_not_before)::float8,
@@ -287,9 +325,18 @@ class Leases(Statements):
         """Revokes leases: they bar their tasks until their worker releases them or they expire."""
         return self._run(_REVOKE_LEASES, **_REFS.bind(refs))
 
-    def complete(self, refs: Sequence[LeaseRef], *, late: bool) -> list[CompletedTask]:
-        """Completes the tasks of these leases; returns them, which must be all. `late`: the leases have expired."""
-        return self._all(CompletedTask, _COMPLETE_LATE if late else _COMPLETE_TASKS, **_REFS.bind(refs))
+    def complete(self, results: Sequence[ReportedResult], *, late: bool = False) -> list[CompletedTask]:
+        """Completes the tasks of those of these leases that are live, with history and pool entries; returns them.
+
+        `late`: of those that have expired, and are the last ones of their tasks.
+        """
+        if late:
+            return self._all(CompletedTask, _COMPLETE_LATE, **_REPORTED.bind(results))
+        rows = self._rows(_COMPLETE_TASKS, **_REPORTED.bind(results))
+        tasks = [CompletedTask(*row[1:]) for row in rows if row[1] is not None]
+        if rows[0][0] != len(tasks):
+            raise Inconsistent(f"{rows[0][0]} leases ended with a result, {len(tasks)} tasks completed")
+        return tasks
 
 
 class Reaper(Statements):
