@@ -40,7 +40,26 @@ def read(*arguments: str) -> Any:
 
 
 DAY = 86_400
-# What each kind of value may be. A setting of a kind that is here needs no row.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "scheduler": {
+        "database_url": None, "listen": Address("127.0.0.1", 50051), "metrics_listen": None, "scaler_listen": None,
+        "lease_ttl": 120, "heartbeat_interval": 10, "max_queue_size": 1_000_000, "max_asset_bytes": 10 * 1024**3,
+        "max_worker_losses": 5, "max_deferrals": 100, "max_publish_attempts": 3, "publish_backoff": 60,
+        "priority_aging": 0, "audit_retention": 400 * DAY, "metrics_accounts": (), "webhook_allow": (),
+        "log_level": "info", "insecure": False,
+    },
+    "worker": {
+        "scheduler": "127.0.0.1:50051", "slots": 3, "queue_size": 0, "drain_timeout": 600, "run_one": False,
+        "creator_poll_interval": 30, "creator_profile": "reference", "creator_cli_path": "content-creator",
+        "creator_max_result": 3 << 20, "creator_options_allowed": None, "data_dir": Path(".contentgen"),
+        "worker_id": None, "token": None, "log_format": None,
+    },
+    "console": {
+        "console_listen": Address("127.0.0.1", 8080), "scheduler": "127.0.0.1:50051", "metrics_listen": None,
+        "secure": False, "console_prefix": "",
+    },
+}  # fmt: skip
+# What each kind of value may be, and the bounds of single settings.
 READ: dict[str, dict[str, Any]] = {
     "scheduler --lease-ttl": {"90": 90, "90s": 90, "2m": 120, "1.5 m": 90, "5000ms": 5, "1h": 3_600, "1d": DAY},
     "scheduler --priority-aging": {"15m": 900, "1": 1, "0": 0, "0s": 0, "7d": 7 * DAY},
@@ -56,6 +75,7 @@ READ: dict[str, dict[str, Any]] = {
         "[::1]:65535": Address("::1", 65535),
     },
     "worker --run-one": {"on": True, "off": False},
+    "worker --run-one-wait": {"90s": 90},
     "worker --creator-env": {"LLM_API_KEY, LLM_BASE_URL,": ("LLM_API_KEY", "LLM_BASE_URL")},
     "worker --creator-options-allowed": {"audience, min-words,": ("audience", "min-words"), "*": ("*",)},
     "worker --creator-asset-hosts": {
@@ -67,6 +87,7 @@ READ: dict[str, dict[str, Any]] = {
 }
 HOST_PORT = "must be host:port, such as 127.0.0.1:50051, [::1]:50051 or :0 (loopback, any free port)"
 LOG_LEVEL = "must be debug, info, warning or error"
+NO_FILE = "must be a file that can be read (No such file or directory)"
 REFUSED: dict[str, tuple[str, list[str]]] = {
     "scheduler --lease-ttl": (
         "must be a duration of 5 s to 86400 s, such as 90, 90s or 2m",
@@ -76,6 +97,11 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
         "must be a duration of 1 s to 604800 s, such as 90, 90s or 2m, or 0",
         ["", "0.5", "-1", "off", "8d", "nan"],
     ),
+    "scheduler --publish-backoff": (
+        "must be a duration of 0.1 s to 3600 s, such as 90, 90s or 2m",
+        ["", "0", "0.05", "2h", "soon"],
+    ),
+    "scheduler --audit-retention": ("must be a duration of 1 s to", ["0", "off", "3651d"]),
     "scheduler --max-publish-attempts": ("must be a whole number from 1 to 1,000", ["", "0", "-1", "1.5", "1001"]),
     "scheduler --max-asset-bytes": ("must be a size of 0 to 4,", ["-1", "1GB", "1.5GiB", "all", str(1 << 63)]),
     "scheduler --metrics-accounts": (
@@ -91,14 +117,20 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
         ["", "50051", "host", "host:", "host:65536", "::1:50051", "[::1]", "[x]:1", "a b:1"],
     ),
     "scheduler --scaler-listen": ("At most one '::' permitted", ["[:::]:1"]),
+    "scheduler --metrics-listen": (HOST_PORT, ["9464"]),
+    "scheduler --max-queue-size": ("must be a whole number from", ["0"]),
     "scheduler --log-level": (LOG_LEVEL, ["loud"]),
     "scheduler --tokens-file": ("must be an existing file", ["tokens"]),
     "scheduler --pg-bindir": ("must be an existing folder", ["/nowhere"]),
+    "worker --slots": ("must be a whole number from 1 to 1,000", ["none"]),
+    "worker --queue-size": ("must be a whole number from 0 to 1,000", ["1001"]),
+    "worker --drain-timeout": ("must be a duration", ["soon"]),
     "worker --scheduler": (
         "must be host:port",
         ["host", "host:", ":50051", "host:65536", "http://host:1", "a:1,,b:2", "a:1,b"],
     ),
     "worker --creator-cli-path": ("must not be empty", ["", " "]),
+    "worker --creator-max-result": ("must be a size of 1 to 3,145,728 bytes", ["4MiB"]),
     "worker --creator-env": ("must be names of environment variables", ["A-B"]),
     "worker --creator-options-allowed": (
         "must be names of creator options, or * for all, separated by commas, such as audience,min-words; '--topic'",
@@ -106,14 +138,26 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     ),
     "worker --creator-profile": ("must be reference, json or llm-content-creator", ["other"]),
     "worker --creator-asset-hosts": ("must be names of hosts", ["https://a.com", "a.com/x", "*", "a.com:0", "-a.com"]),
-    "worker --tls-ca": ("must be a file that can be read (No such file or directory)", ["/nowhere"]),
+    "worker --log-level": (LOG_LEVEL, ["loud"]),
+    "worker --metrics-listen": (HOST_PORT, ["9464"]),
+    "worker --tls-ca": (NO_FILE, ["/nowhere"]),
+    "console --console-listen": (HOST_PORT, ["nowhere"]),
+    "console --scheduler": ("must not be empty", [" "]),
+    "console --tls-ca": (NO_FILE, ["/nowhere"]),
     "console --console-prefix": ("must be a path such as /console", ["a page"]),
     "console --console-hosts": (
         "must be names of hosts without ports, separated by commas, such as desk.example.com; 'desk:8080' is not",
         ["desk:8080"],
     ),
     "console --console-token-header": ("must be the name of a header, such as X-Contentgen-Token", ["X Token"]),
+    "console --log-level": (LOG_LEVEL, ["loud"]),
 }
+
+
+@of_each
+def test_the_defaults_are_the_contracts(service: str) -> None:
+    settings = READERS[service]([])
+    assert {name: getattr(settings, name) for name in DEFAULTS[service]} == DEFAULTS[service]
 
 
 @pytest.mark.parametrize(
@@ -214,9 +258,8 @@ def test_accounts_of_metrics_are_limited() -> None:
     assert "must name at most 100 accounts, names 101" in problem
 
 
-@pytest.mark.parametrize(("lease_ttl", "interval"), [(15, 5), (120, 10)])
-def test_the_heartbeat_interval_is_a_third_of_the_lease_time_ten_seconds_at_most(lease_ttl: int, interval: int) -> None:
-    assert scheduler.read_settings([f"--lease-ttl={lease_ttl}"]).heartbeat_interval == interval
+def test_the_heartbeat_interval_is_a_third_of_a_short_lease_time() -> None:
+    assert scheduler.read_settings(["--lease-ttl", "15"]).heartbeat_interval == 5
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:50051", "[::]:0", "10.0.0.1:1", "scheduler.example:1"])
