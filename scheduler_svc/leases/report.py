@@ -235,8 +235,8 @@ def _sources(reports: Iterable[ReportItem]) -> Mapping[LeaseRef | None, set[Repo
     """Returns who reports on each lease."""
     sources: defaultdict[LeaseRef | None, set[ReportSource]] = defaultdict(set)
     for report in reports:
-        for ref in {update.ref for update in report.updates}:
-            sources[ref].add(report.by)
+        for update in report.updates:
+            sources[update.ref].add(report.by)
     return sources
 
 

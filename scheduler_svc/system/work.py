@@ -29,7 +29,7 @@ LONG_LOCK_LIMIT = 5.0
 
 @dataclass(frozen=True)
 class SystemStatus:
-    """Lives on the event loop. Reads of the service that need no more than a statement run by its `calls`."""
+    """Lives on the event loop."""
 
     calls: Calls
     own: Callable[[], ReplicaState]
