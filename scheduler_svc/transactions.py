@@ -272,7 +272,7 @@ class Database:
             raise
         self._metrics.transaction("committed", time.perf_counter() - begun, tx.statements)
         if tx.signals.moves:
-            self._metrics.moved(tx.signals.moves)
+            self._metrics.moved(tx.signals.moves, tx.signals.endings)
         return result
 
     def _run(self, work: Callable[[Tx], R], lock_timeout: float | None) -> tuple[Tx, R]:

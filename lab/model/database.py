@@ -320,7 +320,7 @@ class _Leases(_Rows):
         return [self._completed(ref, lease.status) for ref, lease in leases.items() if lease and self._complete(ref)]
 
     def _completed(self, ref: LeaseRef, stage: Status) -> CompletedTask:
-        return CompletedTask(ref.task_key, 1, ACCOUNT, "", "", 5, None, False, 0.0, "", ref.attempt, ref.fence, stage)
+        return CompletedTask(ref, 1, ACCOUNT, "", "", 5, None, False, 0.0, "", stage)
 
     def _complete(self, ref: LeaseRef) -> bool:
         lease, task = self._find(ref), self._tables.tasks[ref.task_key]

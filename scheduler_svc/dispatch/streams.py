@@ -251,10 +251,12 @@ def _parts(grants: Sequence[Grant]) -> Iterator[list[Grant]]:
 
 def _size(grant: Grant) -> int:
     """Returns an upper bound of the grant's bytes in a message."""
-    maps = (grant.labels, grant.brief.creator_options)
-    entries = [text for pairs in maps if pairs for item in pairs.items() for text in item]
-    texts = (*grant.brief.texts, *entries)
-    return _GRANT_OVERHEAD + sum(len(text) if text.isascii() else 4 * len(text) for text in texts)
+    texts = grant.brief.texts
+    for pairs in (grant.labels, grant.brief.creator_options):
+        if pairs:
+            texts += (*pairs, *pairs.values())
+    text = "".join(texts)
+    return _GRANT_OVERHEAD + (len(text) if text.isascii() else 4 * len(text))
 
 
 class Streams:

@@ -183,9 +183,9 @@ class TaskResult(NamedTuple):
 
 
 class CompletedTask(NamedTuple):
-    """A task that has just completed, with the fields that its content and its pool entry take over."""
+    """A task that has just completed by this lease, with the fields that its content and its pool entry take over."""
 
-    task_key: int
+    ref: LeaseRef
     content_id: int
     account_id: int
     title: str
@@ -196,14 +196,8 @@ class CompletedTask(NamedTuple):
     seconds: float
     """How long the attempt took."""
     worker_id: str
-    attempt: int
-    fence: int
     stage: int
     """The number of its status until then; pending if its lease had expired."""
-
-    @property
-    def ref(self) -> LeaseRef:
-        return LeaseRef(self.task_key, self.attempt, self.fence)
 
 
 class ContentTexts(NamedTuple):

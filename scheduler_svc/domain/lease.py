@@ -303,6 +303,9 @@ def share_out(free: Mapping[int, int], limit: int, first: Collection[int] = ()) 
 def fold_updates(updates: Iterable[LeaseUpdate]) -> dict[LeaseRef, FoldedUpdates]:
     folds: dict[LeaseRef, FoldedUpdates] = {}
     for update in updates:
-        if update.ref is not None:
-            folds.setdefault(update.ref, FoldedUpdates(update.ref)).add(update.change, update.output)
+        if update.ref is None:
+            continue
+        if (folded := folds.get(update.ref)) is None:
+            folded = folds[update.ref] = FoldedUpdates(update.ref)
+        folded.add(update.change, update.output)
     return folds

@@ -7,7 +7,7 @@ generated from the same table.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 
 class Labelled(IntEnum):
@@ -87,6 +87,13 @@ EDGES: tuple[Edge, ...] = (
 )
 TRANSITIONS: dict[tuple[Status, Move], Status] = {(edge.source, edge.move): edge.target for edge in EDGES}
 MOVES: frozenset[tuple[Status, Status]] = frozenset((edge.source, edge.target) for edge in EDGES)
+PAIRS = frozenset(10 * source + target for source, target in MOVES)
+"""The same as numbers of two digits, which are quicker compared: the hash of an enum is a Python function."""
+
+
+Reason: TypeAlias = tuple[Status, Status, str]
+"""The source and the target of a move, and its reason in the history."""
+SUBMITTED: Reason = (S.NONE, S.PENDING, "SUBMITTED")
 
 
 class EventRow(NamedTuple):

@@ -6,14 +6,16 @@ It writes history, counts, queues and rollups. A claim and a small submit write 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from scheduler_svc.domain import dispatch, rollup
 from scheduler_svc.domain.account import ALL_ACCOUNTS
+from scheduler_svc.domain.content import CompletedTask
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lifecycle import ENDED, MOVES, RUNNING, EventRow, IllegalMove, Status
+from scheduler_svc.domain.lifecycle import ENDED, PAIRS, RUNNING, EventRow, IllegalMove, Status
+from scheduler_svc.domain.resolution import COMPLETIONS
 from scheduler_svc.domain.task import READY, SCHEDULED, day_of
 from scheduler_svc.webhooks.work import LastMove, store_ended_tasks
 
@@ -90,6 +92,10 @@ MAX_FOLDED = 1_000
 """Rows that one transaction folds."""
 
 
+_Edge: TypeAlias = tuple[int, Status, Status]
+"""An account, and the source and the target of moves of its tasks."""
+
+
 class Rollup:
     def __init__(self) -> None:
         self._durations: defaultdict[int, list[float]] = defaultdict(list)
@@ -101,7 +107,7 @@ class Rollup:
         if cost:
             self._costs[account_id] += cost
 
-    def numbers(self, moves: Mapping[tuple[int, Status, Status], int]) -> dict[int, dict[int, float]]:
+    def numbers(self, moves: Mapping[_Edge, int]) -> dict[int, dict[int, float]]:
         """Returns all that is to be added, by account and kind, with these moves by account, source and target.
 
         A failure that the same transaction retries is no end, and a retry that comes later takes none back.
@@ -135,8 +141,9 @@ class Ledger:
         self._tx = tx
         self.rollup = Rollup() if rolls_up else None
         self._events: list[EventRow] = []
-        self._stored_events: list[EventRow] = []
-        self._moves: Counter[tuple[int, Status, Status]] = Counter()
+        self._completed: list[CompletedTask] = []
+        self._moves: Counter[tuple[int, int, str]] = Counter()
+        """By account, source and target as a number of `PAIRS`, and reason."""
         self._ready_deltas: Counter[int] = Counter()
         self._scheduled: Counter[int] = Counter()
         self._untagged: Counter[int] = Counter()
@@ -157,24 +164,32 @@ class Ledger:
         ref: LeaseRef | None = None,
         worker_id: str = "",
         retry_count: int | None = None,
-        stored: bool = False,
     ) -> None:
         """Records one move; `retry_count`: the retries used by then, of moves back to pending.
 
-        `stored`: a statement has appended it to the history.
-
         Raises IllegalMove if the transition table does not contain it.
         """
-        if (source, target) not in MOVES:
+        pair = 10 * source + target
+        if pair not in PAIRS:
             raise IllegalMove(f"{source.name} to {target.name}")
         attempt, fence = (ref.attempt, ref.fence) if ref else (0, None)
-        events = self._stored_events if stored else self._events
-        events.append(
+        self._events.append(
             EventRow(task_key, source, target, attempt, fence, worker_id or None, reason, message or None, retry_count)
         )
-        self._moves[account_id, source, target] += 1
+        self._moves[account_id, pair, reason] += 1
         if self._last_moves is not None:
             self._last_moves[task_key] = LastMove(account_id, target, reason)
+
+    def completed(self, tasks: Sequence[CompletedTask]) -> None:
+        """Counts the moves of completed tasks, which a statement has appended to the history."""
+        self._completed += tasks
+        for (account_id, stage), n in Counter([(task.account_id, task.stage) for task in tasks]).items():
+            for step in COMPLETIONS[stage]:
+                self._moves[account_id, 10 * step.source + step.target, step.reason] += n
+        if self._last_moves is not None:
+            for task in tasks:
+                last = COMPLETIONS[task.stage][-1]
+                self._last_moves[task.ref.task_key] = LastMove(task.account_id, last.target, last.reason)
 
     def enqueue(
         self, place: ReadyRow, *, until: datetime | None = None, cause: int = 0, expire_time: datetime | None = None
@@ -206,10 +221,7 @@ class Ledger:
         """Stores all that was collected. Tags are reserved last, since that locks rows that others wait for."""
         if self._events:
             self._tx.history.insert(self._events)
-        if self._moves:
-            self._tx.signals.moved = True
-            if self.rollup:
-                self._tx.signals.moves += self._stored_events + self._events
+        moves = self._signal_moves()
         if self._last_moves:
             store_ended_tasks(self._tx, self._last_moves)
         if self._ready:
@@ -222,18 +234,41 @@ class Ledger:
             self._tx.expiry.set(self._expire_times)
             self._tx.signals.due = True
         self._tx.signals.released |= {
-            account_id for account_id, source, target in self._moves if source in RUNNING and target not in RUNNING
+            account_id for account_id, source, target in moves if source in RUNNING and target not in RUNNING
         }
-        self._tx.counts.add(self._deltas())
+        self._tx.counts.add(self._deltas(moves))
         if self.rollup:
-            self._tx.rollups.add(self.rollup.numbers(self._moves))
+            self._tx.rollups.add(self.rollup.numbers(moves))
         if self._untagged:
             self._tx.start_quotas.subtract_tags(self._untagged)
 
-    def _deltas(self) -> Counter[tuple[int, int]]:
+    def _signal_moves(self) -> Counter[_Edge]:
+        """Returns how many moves were made."""
+        moves: Counter[_Edge] = Counter()
+        for (account_id, pair, reason), n in self._moves.items():
+            source, target = map(Status, divmod(pair, 10))
+            moves[account_id, source, target] += n
+            if self.rollup:
+                self._tx.signals.moves[source, target, reason] += n
+        self._tx.signals.moved |= bool(moves)
+        if self.rollup:
+            self._tx.signals.endings = self._endings()
+        return moves
+
+    def _endings(self) -> Mapping[Status, list[int]]:
+        """Returns the tasks that have ended, by state. One that the same transaction gives a retry has not."""
+        endings: defaultdict[Status, list[int]] = defaultdict(list)
+        if self._completed:
+            endings[Status.COMPLETED] = [task.ref.task_key for task in self._completed]
+        for task_key, status in {event.task_key: event.status for event in self._events}.items():
+            if status >= Status.COMPLETED:
+                endings[Status(status)].append(task_key)
+        return endings
+
+    def _deltas(self, moves: Mapping[_Edge, int]) -> Counter[tuple[int, int]]:
         """Returns the changes in the counts of each account, of all accounts together, and of days."""
         deltas: Counter[tuple[int, int]] = Counter()
-        for (account_id, source, target), n in self._moves.items():
+        for (account_id, source, target), n in moves.items():
             for account in (account_id, ALL_ACCOUNTS):
                 if source is not Status.NONE:
                     deltas[account, source] -= n

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.domain.content import CompletedTask
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import FoldedUpdates, LastEnd, LeaseRow, Verdict, judge
 from scheduler_svc.domain.lifecycle import Move, Status
@@ -178,11 +177,9 @@ def _requeue(
 
 def record(
     ledger: Ledger,
-    lease: LiveLease | CompletedTask,
+    lease: LiveLease,
     step: Step,
     retry_count: int | None = None,
-    *,
-    stored: bool = False,
 ) -> None:
     ledger.move(
         lease.ref.task_key,
@@ -194,7 +191,6 @@ def record(
         ref=lease.ref,
         worker_id=lease.worker_id,
         retry_count=retry_count,
-        stored=stored,
     )
 
 

@@ -32,7 +32,7 @@ from scheduler_svc.domain.lease import (
     fold_updates,
 )
 from scheduler_svc.domain.lifecycle import Move, Status
-from scheduler_svc.domain.resolution import COMPLETIONS, STARTED, Cause, reported_cause
+from scheduler_svc.domain.resolution import STARTED, Cause, reported_cause
 from scheduler_svc.domain.worker import DesiredState, Heartbeat
 from scheduler_svc.history.work import Ledger
 from scheduler_svc.leases.attempts import (
@@ -432,23 +432,22 @@ class _Write:
     def _store(self, tasks: Sequence[CompletedTask], folds: Mapping[LeaseRef, FoldedUpdates]) -> None:
         """Stores the contents of tasks that were completed."""
         results = [(task, _result(folds[task.ref])) for task in tasks]
+        self.ledger.completed(tasks)
         for task, result in results:
-            for step in COMPLETIONS[task.stage]:
-                record(self.ledger, task, step, stored=True)
             if rollup := self.ledger.rollup:
                 rollup.completed(task.account_id, task.seconds, _cost(result))
             self._log(folds[task.ref], task.worker_id)
         self._tx.contents.insert([_content(task, result) for task, result in results])
         name_assets(self._tx, results)
         if self._tx.webhook_interest:
-            new_contents = [(task.content_id, task.account_id, task.task_key, _review(task)) for task in tasks]
+            new_contents = [(task.content_id, task.account_id, task.ref.task_key, _review(task)) for task in tasks]
             store_new_contents(self._tx, new_contents)
-        self._tx.signals.ended += [task.task_key for task in tasks]
+        self._tx.signals.ended += [task.ref.task_key for task in tasks]
 
 
 def _cost(result: TaskResult) -> float:
     """Returns what the creator says that the run has cost; 0 if it says nothing, or nonsense."""
-    return max(0.0, (result.usage or {}).get("cost", 0.0))
+    return max(0.0, result.usage.get("cost", 0.0)) if result.usage else 0.0
 
 
 def _result(folded: FoldedUpdates) -> TaskResult:
@@ -464,16 +463,16 @@ def _content(task: CompletedTask, result: TaskResult) -> ContentRow:
     return ContentRow(
         task.content_id,
         task.account_id,
-        task.task_key,
+        task.ref.task_key,
         result.title or task.title,
         result.body,
         result.html_body,
         summary_of(result.body),
         task.category,
-        f"[{','.join(map(encode_basestring, result.images))}]",
+        f"[{','.join(map(encode_basestring, result.images))}]" if result.images else "[]",
         len(result.body),
         result.quality_score,
-        _review(task).value,
+        int(_review(task)),
         json.dumps(result.usage) if result.usage else None,
         result.model or None,
     )

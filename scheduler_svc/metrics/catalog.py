@@ -11,7 +11,6 @@ itself is counted where it happens; what lives on its event loop, and what all r
 from __future__ import annotations
 
 import time
-from collections import Counter as Tally
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +21,7 @@ from contentgen.service.metrics import Declared, ServiceMetrics
 from scheduler_svc.domain import lifecycle
 from scheduler_svc.domain.ids import SEQUENCE_BITS
 from scheduler_svc.domain.lease import Grant, Release
-from scheduler_svc.domain.lifecycle import MOVES, RUNNING, EventRow, Status
+from scheduler_svc.domain.lifecycle import MOVES, RUNNING, Reason, Status
 from scheduler_svc.domain.system import DURABILITY_SETTINGS, Backlogs, Figures, LaneState
 from scheduler_svc.metrics.distribution import Distribution
 
@@ -94,7 +93,7 @@ class DatabaseMetrics:
     seconds: Histogram
     ended: Callable[[str], Counter]
     statements: Counter
-    moved: Callable[[Sequence[EventRow]], None]
+    moved: Callable[[Mapping[Reason, int], Mapping[Status, Sequence[int]]], None]
     """Takes the moves that a transaction has committed."""
 
     def transaction(self, outcome: str, seconds: float, statements: int) -> None:
@@ -358,21 +357,17 @@ class Metrics(ServiceMetrics):
         self._assets_stored.inc()
         self._asset_bytes.inc(size)
 
-    def moved(self, moves: Sequence[EventRow]) -> None:
-        """Counts moves that are committed."""
-        retried = False
-        for (edge, reason), count in Tally(
-            [(_EDGE * move.previous_status + move.status, move.reason) for move in moves]
-        ).items():
-            source, target = map(Status, divmod(edge, _EDGE))
+    def moved(self, moves: Mapping[Reason, int], endings: Mapping[Status, Sequence[int]]) -> None:
+        """Counts moves that are committed, and the times that tasks took which they ended: their keys, by state."""
+        for (source, target, reason), count in moves.items():
             self._moves.labels(source.label, target.label).inc(count)
             if source in RUNNING and target not in RUNNING:
                 self._attempts.labels(reason if reason in ATTEMPT_ENDS else OTHER).inc(count)
             if kind := _RETRIES.get(reason):
                 self._retries.labels(kind).inc(count)
-                retried = True
-        for status, seconds in _ended(moves, retried=retried).items():
-            self._task_seconds.observe(status.label, seconds)
+        now = time.time()
+        for status, keys in endings.items():
+            self._task_seconds.observe(status.label, [max(0.0, now - (key >> SEQUENCE_BITS) / 1_000) for key in keys])
 
     def leased(self, grants: Iterable[Grant]) -> None:
         """Counts what a claim has committed."""
@@ -435,21 +430,3 @@ class Metrics(ServiceMetrics):
         distribution = Distribution(name, documentation, label, bounds)
         self.registry.register(distribution)
         return distribution
-
-
-_EDGE = max(Status) + 1
-"""For a move as one number: there are many, and the hash of an enum is a Python function."""
-
-
-def _ended(moves: Sequence[EventRow], *, retried: bool) -> dict[Status, list[float]]:
-    """Returns how long the tasks took that ended, by state. One that the same transaction gives a retry has not."""
-    ended = [(move.task_key, move.status) for move in moves if move.status >= Status.COMPLETED]
-    if retried:
-        task_keys = {move.task_key for move in moves if move.previous_status >= Status.COMPLETED}
-        ended = [pair for pair in ended if pair[0] not in task_keys]
-    now = time.time()
-    ages: dict[Status, list[float]] = {}
-    for status in {int(status) for _, status in ended}:
-        born = [(key >> SEQUENCE_BITS) / 1_000 for key, end_status in ended if end_status == status]
-        ages[Status(status)] = [max(0.0, now - birth) for birth in born]
-    return ages

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +24,7 @@ import structlog
 
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lifecycle import EventRow, Status
+from scheduler_svc.domain.lifecycle import Reason, Status
 from scheduler_svc.runtime.loops import Supervision, ThreadService
 
 if TYPE_CHECKING:
@@ -74,8 +75,10 @@ class CommitSignals:
     """Webhooks were created, changed or deleted."""
     deliveries: bool = False
     """There are deliveries to send. Not sent: this replica sends them."""
-    moves: list[EventRow] = field(default_factory=list)
-    """What the ledger has written, for this replica's metrics. No reason to send."""
+    moves: Counter[Reason] = field(default_factory=Counter)
+    """How many moves were made, for this replica's metrics. No reason to send."""
+    endings: Mapping[Status, list[int]] = field(default_factory=dict)
+    """The keys of tasks that ended, by the state that they have now, for these metrics."""
 
     @classmethod
     def reread_all(cls) -> CommitSignals:

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, INTER
 from scheduler_svc.domain.content import ContentTexts, PublishStatus, ReviewStatus
 from scheduler_svc.domain.ids import SEQUENCE_BITS
 from scheduler_svc.domain.lease import LeaseEnd
-from scheduler_svc.domain.lifecycle import MOVES, RUNNING, Status
+from scheduler_svc.domain.lifecycle import PAIRS, RUNNING, Status
 from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.domain.schedule import CatchUp, Overlap
 from scheduler_svc.domain.task import BACKOFF, BARRED, MAX_PRIORITY, MIN_PRIORITY, SCHEDULED, TEXTS
@@ -140,9 +140,8 @@ def _numbers(enum: Iterable[IntEnum]) -> str:
 
 
 def _legal_moves() -> str:
-    """Returns the transition table as a CHECK: two digits are quicker compared than pairs."""
-    pairs = sorted(int(source) * 10 + int(target) for source, target in MOVES)
-    return f"status BETWEEN 0 AND 9 AND previous_status * 10 + status IN ({', '.join(map(str, pairs))})"
+    """Returns the transition table as a CHECK."""
+    return f"status BETWEEN 0 AND 9 AND previous_status * 10 + status IN ({', '.join(map(str, sorted(PAIRS)))})"
 
 
 accounts = _table(

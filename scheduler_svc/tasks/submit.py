@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from scheduler_svc.dispatch.work import InlineClaim
 from scheduler_svc.domain.errors import DomainError, RequestIdConflict
 from scheduler_svc.domain.ids import format_task_id
-from scheduler_svc.domain.lifecycle import EventRow, Status
+from scheduler_svc.domain.lifecycle import SUBMITTED, Status
 from scheduler_svc.domain.task import (
     SCHEDULED,
     ExistingTask,
@@ -72,7 +72,7 @@ def store_small(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, settings: Sett
     stored = tx.submits.store_small(pairs, counts, settings.max_queue_size, claim)
     if stored is None:
         return None
-    _signal(tx, task_keys, counts, stored.reservations)
+    _signal(tx, counts, stored.reservations)
     tx.signals.ready &= stored.ready
     return [as_inserted(key, task, stored.now) for key, task in pairs]
 
@@ -88,15 +88,12 @@ def _repeats_a_request(tasks: Sequence[NewTask]) -> bool:
 
 def _signal(
     tx: Tx,
-    keys: Sequence[int],
     counts: Mapping[tuple[int, int], int],
     reservations: Mapping[tuple[int, int], TagReservation],
 ) -> None:
     """Signals what the ledger signals of other submits."""
     tx.signals.moved = True
-    tx.signals.moves += [
-        EventRow(key, Status.NONE, Status.PENDING, 0, None, None, "SUBMITTED", None, None) for key in keys
-    ]
+    tx.signals.moves[SUBMITTED] += sum(counts.values())
     for (account_id, priority), reserved in reservations.items():
         if reserved.admitted:
             signal_ready(tx, account_id, reserved, tagged=True)
@@ -329,7 +326,7 @@ def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> No
         tx.unique_keys.store(unique_keys)
     ledger = Ledger(tx)
     for key, task in created:
-        ledger.move(key, task.account_id, Status.NONE, Status.PENDING, "SUBMITTED")
+        ledger.move(key, task.account_id, *SUBMITTED)
         place = ReadyRow(key, task.priority, None, task.account_id, 1, milliseconds(task))
         until = task.schedule_time if task.schedule_time is not None and task.schedule_time > now else None
         ledger.enqueue(place, until=until, cause=SCHEDULED, expire_time=task.expire_time)

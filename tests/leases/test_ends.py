@@ -71,6 +71,7 @@ def test_a_task_whose_lease_ends_without_a_result_goes_on_at_once(scheduling: Sc
     ref, other = lease(scheduling), scheduling.submit_one()
     end(scheduling, ref)
     assert scheduling.signals[-1].ready
+    assert not scheduling.signals[-1].endings, "who follows the metrics sees no end"
     assert scheduling.path(ref.task_key) == ["pending", "submitted", *moves]
     unstarted = moves == PENDING
     assert scheduling.events(ref.task_key)[-1 if unstarted else -2].reason == reason
@@ -209,6 +210,7 @@ class TestTimedOut:
         scheduling.reap()
         task = scheduling.task(ref.task_key)
         assert (task.status, task.ended, scheduling.signals[-1].ended) == (Status.TIMEOUT, True, [ref.task_key])
+        assert scheduling.signals[-1].endings == {Status.TIMEOUT: [ref.task_key]}
         assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
 
     def test_a_lease_that_no_slot_took_is_a_loss_one_lease_time_after_its_timeout(self, scheduling: Scheduling) -> None:

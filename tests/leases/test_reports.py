@@ -53,6 +53,7 @@ def test_an_attempt_moves_from_lease_to_result(scheduling: Scheduling) -> None:
     assert (content.word_count, content.summary, content.images) == (400, "正文" * 100, ["a.png", "b.png"])
     assert scheduling.sql("SELECT content_id, priority, status FROM publish_pool") == [(task.content_id, 8, 1)]
     assert [signals.ended for signals in scheduling.signals if signals.ended] == [[key]]
+    assert [signals.endings for signals in scheduling.signals if signals.endings] == [{Status.COMPLETED: [key]}]
 
 
 def test_a_result_implies_that_the_cli_had_started(scheduling: Scheduling) -> None:

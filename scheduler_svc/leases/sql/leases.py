@@ -174,9 +174,9 @@ _REVOKE_LEASES = sa.text(f"UPDATE leases SET revoked = true WHERE {_THESE} AND N
 
 _REPORTED = UnnestedRows(task_key="bigint", attempt="integer", fence="integer", worker_id="text")
 _COMPLETED = f"""
-    RETURNING t.task_key, t.content_id, t.account_id, left(p.topic, {TITLE_LENGTH}) AS title, p.category, t.priority,
-        t.schedule_time, t.auto_approve, date_part('epoch', t.end_time - t.start_time) AS seconds, t.worker_id,
-        t.attempt, t.fence
+    RETURNING t.task_key, t.attempt, t.fence, t.content_id, t.account_id, left(p.topic, {TITLE_LENGTH}) AS title,
+        p.category, t.priority, t.schedule_time, t.auto_approve,
+        date_part('epoch', t.end_time - t.start_time) AS seconds, t.worker_id
 """
 _STEPS = ", ".join(
     f"({stage}, {step.source}, {step.target}, '{step.reason}')"
@@ -331,9 +331,9 @@ class Leases(Statements):
         `late`: of those that have expired, and are the last ones of their tasks.
         """
         if late:
-            return self._all(CompletedTask, _COMPLETE_LATE, **_REPORTED.bind(results))
+            return [_completed(*row) for row in self._rows(_COMPLETE_LATE, **_REPORTED.bind(results))]
         rows = self._rows(_COMPLETE_TASKS, **_REPORTED.bind(results))
-        tasks = [CompletedTask(*row[1:]) for row in rows if row[1] is not None]
+        tasks = [_completed(*row[1:]) for row in rows if row[1] is not None]
         if rows[0][0] != len(tasks):
             raise Inconsistent(f"{rows[0][0]} leases ended with a result, {len(tasks)} tasks completed")
         return tasks
@@ -347,6 +347,10 @@ class Reaper(Statements):
 
     def stamp(self, row: ReaperRow) -> None:
         self._run(_STAMP_REAPER, stamp=row.stamp, guard=row.expire_not_before)
+
+
+def _completed(key: int, attempt: int, fence: int, *rest: Any) -> CompletedTask:
+    return CompletedTask(LeaseRef(key, attempt, fence), *rest)
 
 
 def _live(row: Any) -> LiveLease:
