@@ -54,6 +54,11 @@ def claim(tx: Tx, capacities: Sequence[SessionCapacity], limit: int, ttl: float)
     return claimed._replace(full=bool(claimed.closed or claimed.busy) or len(claimed.grants) == len(slots))
 
 
+GIVE_WAY_INTERVAL = 0.0003
+"""Seconds that a submit's thread sleeps once it has claimed. It would keep the interpreter's lock until it has answered
+the submit, and the event loop could not send the grants before."""
+
+
 class InlineClaim:
     """A claim on the thread of a submit: the last statement of its transaction, or a transaction of its own after it.
 
@@ -84,6 +89,8 @@ class InlineClaim:
             raise
         self.pending = self._unknown = False
         self._joined(claimed)
+        if claimed.grants:
+            time.sleep(GIVE_WAY_INTERVAL)
         return claimed
 
     def __call__(self) -> None:
