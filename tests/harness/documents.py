@@ -15,6 +15,11 @@ _NOT_RUN = frozenset({"mermaid"})
 _VARIABLE = re.compile(r"([A-Z_]+)=(.*)")
 _OURS = re.compile(r"([A-Z_]+=\S* )*contentgen[^$`|;&<>\\()*?~#]*(#.*)?")
 DOCS = Path(__file__).parents[2] / "docs"
+CLIENT_GUIDES = tuple(
+    DOCS / "how-to" / f"{name}.md"
+    for name in ("python-client", "follow-tasks", "manage-with-the-client", "review-and-publish")
+)
+"""In the order in which their snippets run: those of the first open the client."""
 
 
 class Snippet(NamedTuple):

@@ -161,7 +161,10 @@ def test_rpcs_called_by_grpcurl_exist() -> None:
 # Every new snippet of the guides of the way over is run, in its order, against a scheduler and a worker.
 
 
-GUIDES = [DOCS / "migration.md", DOCS / "zh-CN" / "quick-reference.md"]
+GUIDES = [
+    (DOCS / "how-to" / "migrate.md", DOCS / "reference" / "old-application.md"),
+    (DOCS / "zh-CN" / "quick-reference.md",),
+]
 GUIDE_TARGET, OLD, CREATOR = "127.0.0.1:50051", "/srv/old/app.db", "/path/to/content-creator"
 OLD_TASKS = 3
 
@@ -169,8 +172,8 @@ OLD_TASKS = 3
 class Reader:
     """Somebody who types in what a guide says, with the stack's addresses and paths in place of the guide's."""
 
-    def __init__(self, guide: Path, stack: Stack, scheduler: Scheduler, db_url: str) -> None:
-        self._guide = guide
+    def __init__(self, name: str, stack: Stack, scheduler: Scheduler, db_url: str) -> None:
+        self._name = name
         self._folder = stack.folder
         self._places = {GUIDE_TARGET: scheduler.target, OLD: str(stack.folder / "old.db"), CREATOR: str(DEMO_CREATOR)}
         self._names: dict[str, Any] = {}
@@ -196,13 +199,13 @@ class Reader:
             text = text.replace(place, real)
         match snippet.language, snippet.mark:
             case "python", "":
-                exec(compile("\n" * (snippet.line - 1) + text, str(self._guide), "exec"), self._names)  # noqa: S102
+                exec(compile("\n" * (snippet.line - 1) + text, self._name, "exec"), self._names)  # noqa: S102
             case "sh", "":
                 type_in(text, self._environment, self._folder, within=PATIENCE_S)
             case "sh", "service":
                 self._serve(text)
             case other:
-                pytest.fail(f"{self._guide.name}:{snippet.line}: a snippet that nothing runs: {other}")
+                pytest.fail(f"{self._name}:{snippet.line}: a snippet that nothing runs: {other}")
 
     def _serve(self, text: str) -> None:
         """Runs a service until it is ready, then ends it as an operator does; it has to end well."""
@@ -218,9 +221,9 @@ class Reader:
 
 
 @pytest.mark.costly("every snippet of a guide runs", seconds=5)
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.parent.name)
+@pytest.mark.parametrize("pages", GUIDES, ids=lambda pages: pages[-1].parent.name)
 def test_the_snippets_do_what_the_guide_says(
-    stack: Stack, db_url: str, guide: Path, capsys: pytest.CaptureFixture[str]
+    stack: Stack, db_url: str, pages: tuple[Path, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with old_application(f"sqlite:///{stack.folder}/old.db") as old:
         old.account(1)
@@ -228,8 +231,8 @@ def test_the_snippets_do_what_the_guide_says(
             old.task(number + 1)
     scheduler = stack.scheduler(lease_ttl=60.0).start()
     stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
-    reader = Reader(guide, stack, scheduler, db_url)
-    new = [snippet for snippet in snippets(guide) if snippet.mark != "old"]
+    reader = Reader(pages[-1].name, stack, scheduler, db_url)
+    new = [snippet for page in pages for snippet in snippets(page) if snippet.mark != "old"]
     imports = [snippet for snippet in new if "contentgen-scheduler import" in snippet.text]
     for snippet in imports:
         reader.follow(snippet)
@@ -256,8 +259,8 @@ def fail_once(scheduler: Scheduler) -> str:
 
 
 def test_each_old_snippet_has_what_replaces_it_beside_it() -> None:
-    for guide in GUIDES:
-        blocks = snippets(guide)
+    for pages in GUIDES:
+        blocks = [snippet for page in pages for snippet in snippets(page)]
         old = [i for i, snippet in enumerate(blocks) if snippet.mark == "old"]
         assert len(old) == 25
         assert [blocks[i + 1].mark for i in old if blocks[i + 1].mark == "old"] == []
