@@ -23,7 +23,7 @@ from tests.harness.client import Status
 from tests.harness.cluster import server_folder
 from tests.harness.documents import DOCS, Snippet, commands, snippets, type_in
 from tests.harness.importing import old_application
-from tests.harness.process import Process, installed, run_to_end
+from tests.harness.process import Process, run_to_end
 from tests.harness.processes import belonging_to
 from tests.harness.stack import DEMO_CREATOR, Scheduler, Stack
 from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_gone
@@ -31,13 +31,14 @@ from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_gone
 pytestmark = pytest.mark.e2e
 
 
-# The README's snippets are run as they stand there; what is for grpcurl, which may be missing, names what there is.
+# The README's snippets, and every RPC by hand, are run as they stand there; what is for grpcurl names what there is.
 
 
 README = DOCS.parent / "README.md"
+BY_HAND = DOCS / "reference" / "rpcs-by-hand.md"
 TARGET = "127.0.0.1:50051"
 CALL = re.compile(r"^call\(\) .*$", re.MULTILINE)
-"""How the README defines it: by a program that costs too much for each of some eighty calls."""
+"""How the page defines it: by a program that costs too much for each of some eighty calls."""
 SAME_CALL = """\
 exec 3<>/dev/tcp/127.0.0.1/{port}
 call() {{
@@ -50,23 +51,26 @@ call() {{
 """What stands for it: the test's process makes the call."""
 
 
-def block(mark: str) -> str:
-    """The only block that has `mark` in it."""
-    (text,) = [snippet.text for snippet in snippets(README) if mark in snippet.text]
+def block(page: Path, mark: str) -> str:
+    """The only block of a page that has `mark` in it."""
+    (text,) = [snippet.text for snippet in snippets(page) if mark in snippet.text]
     return text
 
 
-SESSION = block("AccountService/UpdateAccount")
-OUT_OF_SERVICE = block("AccountService/DeactivateAccount")
+SESSION = block(BY_HAND, "AccountService/UpdateAccount")
+OUT_OF_SERVICE = block(BY_HAND, "AccountService/DeactivateAccount")
 """What nobody should paste with all the others."""
 
 
 def follow(text: str, stack: Stack, scheduler: Scheduler) -> tuple[str, str]:
-    """Types it in, with the scheduler's address in place of the README's; returns what it prints, errors apart."""
+    """Types it in, with the scheduler's address in place of the page's; returns what it prints, errors apart."""
     bin_ = Path(sys.executable).parent
     text = text.replace(TARGET, scheduler.target).replace(".venv/bin/buf", str(bin_ / "buf"))
-    text = text.replace("$PWD/.venv/bin", str(bin_))
-    environment = {"PATH": os.environ["PATH"], "HOME": str(stack.folder), "CONTENTGEN_SCHEDULER": scheduler.target}
+    environment = {
+        "PATH": f"{bin_}:{os.environ['PATH']}",
+        "HOME": str(stack.folder),
+        "CONTENTGEN_SCHEDULER": scheduler.target,
+    }
     return type_in(text, environment, stack.folder, within=PATIENCE_S)
 
 
@@ -110,30 +114,28 @@ def test_the_first_calls_and_the_python_client_show_what_a_reader_looks_for(
     assert scheduler.client.create_account() == 1
     stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
 
-    export, _, others = block("contentgen doctor").partition("\n\n")
-    assert follow(f"{export}\ncommand -v contentgen", stack, scheduler)[0] == f"{installed('contentgen')}\n"
-    out, _ = follow(others, stack, scheduler)
+    out, _ = follow(block(README, "contentgen doctor"), stack, scheduler)
     assert out.count("status       completed") == 2
     for shown in ("pending_review", "claim-", "人工智能的未来发展", "1 connected", "ok    target"):
         assert shown in out
     assert "fail" not in out
-    out, _ = follow(block("--list-methods"), stack, scheduler)
+    out, _ = follow(block(BY_HAND, "--list-methods"), stack, scheduler)
     first, _, rest = out.partition("}\n}")
     assert '"topic": "Working well from home"' in first
     assert rest.count('"taskId"') == 3
     assert "contentgen.v1.TaskService/SubmitTask" in rest.split()
 
-    python = block("ContentGenerationClient").replace(TARGET, scheduler.target)
+    python = block(README, "ContentGenerationClient").replace(TARGET, scheduler.target)
     exec(compile(python, str(README), "exec"), {})  # noqa: S102 - our own text
     assert "# 人工智能的未来发展" in capsys.readouterr().out
 
 
-@pytest.mark.costly("every line of the README", seconds=2)
+@pytest.mark.costly("every RPC by hand", seconds=2)
 def test_each_line_runs_as_it_is_written(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
     (of_readme,) = CALL.findall(SESSION)
-    assert of_readme in block("--list-methods"), "the first calls are made by it"
+    assert of_readme in block(BY_HAND, "--list-methods"), "the first calls are made by it"
     with answered(scheduler.target) as port:
         text = SESSION.replace(of_readme, SAME_CALL.format(port=port))
         out, errors = follow(text + OUT_OF_SERVICE, stack, scheduler)
@@ -146,7 +148,7 @@ def test_each_line_runs_as_it_is_written(stack: Stack) -> None:
 
 def test_rpcs_called_by_grpcurl_exist() -> None:
     services = {service.full_name: service for service in SERVICES.values()}
-    lines = block("grpcurl -plaintext").splitlines()
+    lines = block(BY_HAND, "grpcurl -plaintext").splitlines()
     calls = [re.fullmatch(rf"grpcurl -plaintext -d '(.*)' {TARGET} (.*)/(.*)", line) for line in lines[:-1]]
     for call in calls:
         assert call
@@ -201,7 +203,7 @@ class Reader:
             case "python", "":
                 exec(compile("\n" * (snippet.line - 1) + text, self._name, "exec"), self._names)  # noqa: S102
             case "sh", "":
-                type_in(text, self._environment, self._folder, within=PATIENCE_S)
+                print(*type_in(text, self._environment, self._folder, within=PATIENCE_S))
             case "sh", "service":
                 self._serve(text)
             case other:
@@ -248,6 +250,34 @@ def test_the_snippets_do_what_the_guide_says(
     assert "999" in out
     assert "processing -> completed" in out
     assert "人工智能的未来发展" in "".join(content.title for content in client.contents())
+
+
+TUTORIALS = {
+    "first-article": ["completed   content 2", "is approved and in the publish pool", "published", "exit status 1"],
+    "call-it-from-your-service": ["refused: INVALID_ARGUMENT", "completed A picnic in the rain"],
+    "bring-your-own-cli": [
+        "A warm article about Working well from home.",
+        "the CLI exited with status 1",
+        "exit status 1",
+    ],
+}
+"""What somebody who follows each sees, among others."""
+
+
+@pytest.mark.costly("every snippet of a tutorial runs", seconds=3)
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_a_tutorial_works_as_it_is_written(
+    stack: Stack, db_url: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scheduler = stack.scheduler().start()
+    assert scheduler.client.create_account() == 1
+    stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
+    reader = Reader(name, stack, scheduler, db_url)
+    for snippet in snippets(DOCS / "tutorials" / f"{name}.md"):
+        if snippet.mark != "elsewhere":
+            reader.follow(snippet)
+    out = capsys.readouterr().out
+    assert [seen for seen in TUTORIALS[name] if seen not in out] == []
 
 
 def fail_once(scheduler: Scheduler) -> str:
