@@ -23,7 +23,7 @@ CLIENT_GUIDES = tuple(
 
 
 class Snippet(NamedTuple):
-    """A block: its language; its mark: `old` (another application), `service` (runs until TERM), `elsewhere` (not here)."""
+    """A block: its language, and its mark: `old` (of another application), `service` (until TERM), `elsewhere`."""
 
     language: str
     mark: str
