@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,13 +19,14 @@ import pytest
 from google.protobuf.json_format import MessageToJson, Parse, ParseDict
 from google.protobuf.message_factory import GetMessageClass
 
+from contentgen import ContentGenerationClient
 from contentgen.rpcs import METHODS, SERVICES, path_of
 from tests.harness.client import Status
 from tests.harness.cluster import server_folder
 from tests.harness.documents import DOCS, Snippet, commands, snippets, type_in
 from tests.harness.importing import old_application
 from tests.harness.process import Process, run_to_end
-from tests.harness.processes import belonging_to
+from tests.harness.processes import belonging_to, free_port
 from tests.harness.stack import DEMO_CREATOR, Scheduler, Stack
 from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_gone
 
@@ -278,6 +280,21 @@ def test_a_tutorial_works_as_it_is_written(
             reader.follow(snippet)
     out = capsys.readouterr().out
     assert [seen for seen in TUTORIALS[name] if seen not in out] == []
+
+
+def test_the_receiver_of_webhooks_takes_what_is_signed_only(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler, port = stack.scheduler(CONTENTGEN_WEBHOOK_ALLOW="127.0.0.1").start(), free_port()
+    names: dict[str, Any] = {"__name__": "receiver"}
+    with ContentGenerationClient(scheduler.target) as client, ThreadPoolExecutor(1) as beside:
+        hook = client.create_webhook(f"http://127.0.0.1:{port}/", ["task.ended"])
+        monkeypatch.setenv("WEBHOOK_SECRET", str(hook["secret"]))
+        exec(block(DOCS / "how-to" / "webhooks.md", "BaseHTTPRequestHandler"), names)  # noqa: S102 - our own text
+        with names["ThreadingHTTPServer"](("127.0.0.1", port), names["Receiver"]) as server:
+            beside.submit(server.serve_forever)
+            assert client.ping_webhook(hook["webhook_id"])["status"] == "delivered"
+            names["SECRET"] = f"whsec_{b64encode(bytes(32)).decode()}"
+            assert "400" in str(client.ping_webhook(hook["webhook_id"])["last_error"])
+            server.shutdown()
 
 
 def fail_once(scheduler: Scheduler) -> str:
