@@ -1,6 +1,7 @@
-"""All metrics of a console: names, help, labels, buckets. `docs/metrics.md` is made from what is declared here.
+"""All metrics of a console: names, help, labels, buckets.
 
-Every label has a small, fixed set of values: a page is named by the pattern of its path.
+`docs/reference/metrics.md` is made from what is declared here. Every label has a small, fixed set of values: a
+page is named by the pattern of its path.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a worker tells Prometheus: names, help, labels, buckets. `docs/metrics.md` is made from what is declared here.
+"""What a worker tells Prometheus: names, help, labels, buckets.
 
-Every label has a small, fixed set of values.
+`docs/reference/metrics.md` is made from what is declared here. Every label has a small, fixed set of values.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A service's metrics, each declared by name, help, labels and buckets; and the HTTP server of them and the probes.
 
-`docs/metrics.md` is made from what is declared. Every label has a small, fixed set of values. `/metrics`, `/livez` and
-`/readyz` are served on a thread of its own: no answer waits for a service's loop. A request has a deadline as a whole,
-and waits for no other one: whoever sends slowly keeps nobody from an answer.
+`docs/reference/metrics.md` is made from what is declared. Every label has a small, fixed set of values. `/metrics`,
+`/livez` and `/readyz` are served on a thread of its own: no answer waits for a service's loop. A request has a deadline
+as a whole, and waits for no other one: whoever sends slowly keeps nobody from an answer.
 """
 
 from __future__ import annotations

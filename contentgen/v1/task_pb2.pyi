@@ -53,8 +53,8 @@ class _TaskStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskStatus
     """Cancelled by a client, or expired. Nothing leaves this state."""
 
 class TaskStatus(_TaskStatus, metaclass=_TaskStatusEnumTypeWrapper):
-    """The state of a task. docs/state-machine.md lists every edge, with a letter and who moves the task; any other move is
-    refused, by the database too. A task has *ended* when it is completed, cancelled, or failed or timed out with no
+    """The state of a task. docs/reference/state-machine.md lists every edge, with a letter and who moves the task; any
+    other move is refused, by the database too. A task has *ended* when it is completed, cancelled, or failed or timed out with no
     automatic retry to come: only then is `Task.end_time` set. A failure and the requeue that follows it are one
     transaction: no read shows the state between, and the history shows both moves.
     """

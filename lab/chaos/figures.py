@@ -1,4 +1,4 @@
-"""What a campaign shows in numbers, computed from its evidence alone, and the tables of docs/reliability.md. Pure.
+"""What a campaign shows in numbers, computed from its evidence, and the tables of lab/results/reliability.md. Pure.
 
 Beside the checker: that says whether promises were kept, this how well.
 """
@@ -49,7 +49,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All of them; `table` names each as docs/reliability.md defines it."""
+    """All of them; `table` names each as lab/results/reliability.md defines it."""
 
     tasks: Mapping[str, int]
     """Acknowledged tasks by what became of them."""

@@ -19,8 +19,8 @@ from tests.harness.processes import free_port
 from tests.harness.stack import Scheduler
 
 MAX_WORKERS = 20
-# HAProxy as docs/deployment.md sets it up, with health checks.  Where no scheduler is ready, as while the database is
-# away, calls go to them all the same: they return a better error.
+# HAProxy as docs/how-to/load-balancers.md sets it up, with health checks. Where no scheduler is ready, as while the
+# database is away, calls go to them all the same: they return a better error.
 _HAPROXY = """
 defaults
   mode http

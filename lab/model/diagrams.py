@@ -1,4 +1,4 @@
-"""Counter-examples as sequence diagrams, for docs/protocol.md; `--write` puts them there.
+"""Counter-examples as sequence diagrams, for lab/results/counter-examples.md; `--write` puts them there.
 
 Each stands between markers, made from the shortest trace of its mutant. tests/lab/test_model.py, which
 explores the mutants anyway, checks that the document shows them.
@@ -94,7 +94,7 @@ def _actions(before: UnderWay, after: UnderWay | None) -> Iterator[str]:
             yield text
 
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
+DOCUMENT = Path(__file__).parents[1] / "results" / "counter-examples.md"
 _PART = Part("<!-- counter-examples: made by python -m lab.model.diagrams --write -->", "<!-- end -->")
 
 _ARRIVES = {"take": ("A->>S", ""), "take late": ("A->>S", " arrives, late"), "hear": ("S->>A", "")}

@@ -33,7 +33,7 @@ MAX_STREAMS = Limits().leases
 REST_S = 0.1
 """Between two portions of what goes on at rest."""
 CLAIM_SHARE = 0.3
-"""Of what a run costs; the rest is its report's. By the statements' times in docs/performance.md."""
+"""Of what a run costs; the rest is its report's. By the statements' times in lab/results/performance.md."""
 
 
 @dataclass(slots=True, eq=False)

@@ -19,8 +19,8 @@ _SETTINGS = ("data_dir", "pg_bindir", "log_level", "log_format")
 _DESCRIPTION = """\
 Migrates the database to the schema of this version, and ends. A scheduler does that when it starts, unless its role may
 not: then run this first, as the role that owns the tables, and the schedulers with rights on rows only
-(docs/deployment.md has the GRANTs). Schedulers of this version and of the one before serve meanwhile. It may be run at
-any time, and by several at once.
+(docs/how-to/database-rights.md has the GRANTs). Schedulers of this version and of the one before serve meanwhile. It
+may be run at any time, and by several at once.
 
   DATABASE_URL=postgresql://owner@host/name contentgen-scheduler migrate
 

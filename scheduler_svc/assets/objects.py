@@ -158,8 +158,7 @@ class StoreIdentity:
             problem = (
                 f"CONTENTGEN_ASSETS={self._location} is {f'store {store_id}' if store_id else 'a new store'}, and the"
                 f" assets of this database are in store {expected}: set it to the folder or bucket that the other"
-                f" schedulers use, or copy that one with its store-id; if it is lost, {_FORGET} (docs/deployment.md,"
-                " Pictures and other files)"
+                f" schedulers use, or copy that one with its store-id; if it is lost, {_FORGET} (docs/how-to/assets.md)"
             )
         if problem != self.problem:
             self.problem = problem

@@ -3,8 +3,8 @@
 A database is known by its system and its timeline: a standby that is promoted begins the next one. A replica goes from
 a lower to a higher one and never back, and to no other system. What it knows is what it has seen: on the connections
 that it makes, on the other servers that DATABASE_URL names, and before its last start, by a file in its data folder. An
-old primary alone can't be told from a healthy one: `docs/deployment.md` says what is left to the operator. No row can
-tell which primary is the right one, since each of two would have its own.
+old primary alone can't be told from a healthy one: `docs/how-to/failover.md` says what is left to the operator. No row
+can tell which primary is the right one, since each of two would have its own.
 """
 
 from __future__ import annotations

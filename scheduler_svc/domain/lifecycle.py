@@ -1,7 +1,7 @@
 """The state machine of a task: one table of transitions, each with its letter; and when another attempt follows.
 
-`docs/state-machine.md` explains the letters. The database refuses every other transition by a CHECK on its history,
-generated from the same table.
+`docs/reference/state-machine.md` explains the letters. The database refuses every other transition by a CHECK on its
+history, generated from the same table.
 """
 
 from __future__ import annotations

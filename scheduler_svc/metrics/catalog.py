@@ -1,7 +1,7 @@
-"""All metrics of a scheduler: names, help, labels, buckets. `docs/metrics.md` is made from what is declared here.
+"""All metrics of a scheduler: names, help, labels, buckets.
 
-It is a hub by design: one place where all names stand side by side, so that none clashes, and docs, dashboards and
-alerts follow one list.
+`docs/reference/metrics.md` is made from what is declared here. It is a hub by design: one place where all names
+stand side by side, so that none clashes, and docs, dashboards and alerts follow one list.
 
 Names and units follow Prometheus' conventions, and every label has a small, fixed set of values. What a replica did
 itself is counted where it happens; what lives on its event loop, and what all replicas have in common, is sampled by

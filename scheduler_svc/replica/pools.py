@@ -1,7 +1,7 @@
 """The replica's threads and connections, one pool a purpose, so that no kind of work holds up another.
 
 With those of the group committers, the dispatcher, the listener and the vacuum they are 27 connections at most, which
-docs/deployment.md tells operators.
+docs/how-to/postgresql.md tells operators.
 """
 
 from __future__ import annotations

@@ -66,5 +66,5 @@ def check_compatible(revision: str, declaration: Declaration | None, newest: str
         raise UnsupportedSchema(
             f"the database has schema {revision}, made by contentgen {declaration.migrated_by}; it needs a version"
             f" that knows schema {declaration.oldest_code} or newer, and this one knows schema {newest}: start such a"
-            " version, or restore a backup from before the upgrade (docs/upgrades.md)"
+            " version, or restore a backup from before the upgrade (docs/how-to/upgrade.md)"
         )

@@ -1,8 +1,8 @@
 """Brings a database to this version's schema, while replicas of this version and of the one before serve.
 
 Migrations are forward-only and run one replica at a time, each in a transaction of its own. None waits long for a lock,
-since later statements queue behind one that waits: it is retried instead. `docs/upgrades.md` has the rules for what a
-migration may do.
+since later statements queue behind one that waits: it is retried instead. `docs/development/migrations.md` has the
+rules for what a migration may do.
 """
 
 from __future__ import annotations

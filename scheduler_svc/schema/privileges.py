@@ -101,7 +101,7 @@ def may_not_migrate(connection: sa.Connection, newest: str, error: object) -> Se
         )
     else:
         advice = f"Run `contentgen-scheduler migrate` with the DATABASE_URL of role {owner}, which owns the tables"
-    return SettingsError([problem, f"{advice} (docs/deployment.md, Rights)"])
+    return SettingsError([problem, f"{advice} (docs/how-to/database-rights.md)"])
 
 
 def _hidden_schema(connection: sa.Connection) -> str | None:
@@ -153,7 +153,7 @@ def _summary(lacks: Iterable[tuple[str, str]]) -> str:
 def _grants(role: str, place: str | None) -> list[str]:
     place = place or "public"
     return [
-        "Run as the owner of the tables (docs/deployment.md, Rights):",
+        "Run as the owner of the tables (docs/how-to/database-rights.md):",
         f"  GRANT USAGE ON SCHEMA {place} TO {role};",
         f"  GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {place} TO {role};",
         f"  GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {place} TO {role};",

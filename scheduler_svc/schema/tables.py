@@ -5,7 +5,7 @@ An open task is `pending` in `tasks` and stands in exactly one of `ready` (due; 
 (waits for a time) and `leases` (a worker has it; `leases.status` says submitted or processing). If each move updated a
 column instead, every claim would rewrite the wide row, and its indexes would fill with dead entries. The price is a
 join in each read (`tasks/sql/reads.py`). No foreign keys on the hot tables: each would cost a look-up a row, and rows
-leave only through the subjects' statements. docs/state-machine.md shows the moves between these tables.
+leave only through the subjects' statements. docs/reference/state-machine.md shows the moves between these tables.
 """
 
 from __future__ import annotations

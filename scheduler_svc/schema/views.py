@@ -1,7 +1,7 @@
 """Views for people with psql. Nothing of ours reads them, and they are no part of the contract.
 
 A migration that changes a column which a view reads drops the view first, and creates it anew after it:
-docs/development.md says how. docs/operators.md shows what the views are for.
+docs/development/development.md says how. docs/how-to/sql-views.md shows what the views are for.
 """
 
 from __future__ import annotations

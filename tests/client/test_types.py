@@ -16,6 +16,7 @@ import contentgen
 from contentgen import AsyncContentGenerationClient, ContentGenerationClient, client
 from contentgen.client import errors
 from contentgen.client.client import MessageMethods
+from tests.harness.documents import CLIENT_GUIDES, snippets
 
 pytestmark = pytest.mark.unit
 
@@ -25,7 +26,6 @@ pytestmark = pytest.mark.unit
 
 CHECKOUT = Path(__file__).parents[2]
 README = CHECKOUT / "README.md"
-GUIDE = CHECKOUT / "docs" / "client.md"
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RIGHT = """
 from contentgen import AsyncContentGenerationClient, Content, ContentGenerationClient, Task, TaskStatus
@@ -93,7 +93,9 @@ def mistakes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[i
     """The code of the error in each line of each text, which one run looks at; a wrong key has one of two."""
     [readme] = SNIPPET.findall(README.read_text(encoding="utf-8"))
     assert "from contentgen import ContentGenerationClient" in readme
-    guide = "\n".join(SNIPPET.findall(GUIDE.read_text(encoding="utf-8")))  # those of asyncio are whole programs
+    guide = "\n".join(
+        snippet.text for page in CLIENT_GUIDES for snippet in snippets(page) if snippet[:2] == ("python", "")
+    )
     folder, texts = tmp_path_factory.mktemp("mypy"), {"right": RIGHT, "wrong": WRONG, "readme": readme, "guide": guide}
     for name, text in texts.items():
         (folder / f"{name}.py").write_text(text, encoding="utf-8")

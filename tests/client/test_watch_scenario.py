@@ -7,12 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contentgen import ContentGenerationClient, TaskChange
+from tests.harness.documents import CLIENT_GUIDES
 from tests.harness.stack import Stack
 
 pytestmark = pytest.mark.e2e
@@ -51,10 +51,9 @@ def test_a_watch_outlives_its_scheduler_and_misses_and_doubles_nothing(stack: St
     assert lives(events) == {task_id: [(None, "pending"), *pairwise(WHOLE_LIFE)] for task_id in task_ids}
 
 
-# The snippets of docs/client.md, one after the other, against a scheduler and a worker.
+# The snippets of the client's guides, one after the other, against a scheduler and a worker.
 
 
-GUIDE = Path(__file__).parents[2] / "docs" / "client.md"
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -63,7 +62,7 @@ def test_the_snippets_do_what_the_guide_says(stack: Stack, capsys: pytest.Captur
     scheduler = stack.scheduler().start()
     assert scheduler.client.create_account() == 1
     stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="1").start()
-    guide = GUIDE.read_text(encoding="utf-8")
+    guide = "".join(page.read_text(encoding="utf-8") for page in CLIENT_GUIDES)
     assert guide.count("127.0.0.1:50051") == 2, "a snippet for each client"
     first, *others = SNIPPET.findall(guide.replace("127.0.0.1:50051", scheduler.target))
     names: dict[str, Any] = {}
@@ -86,4 +85,4 @@ def test_the_snippets_do_what_the_guide_says(stack: Stack, capsys: pytest.Captur
 
 
 def run(snippet: str, names: dict[str, Any]) -> None:
-    exec(compile(snippet, str(GUIDE), "exec"), names)  # noqa: S102 - our own text
+    exec(compile(snippet, "a guide of the client", "exec"), names)  # noqa: S102 - our own text

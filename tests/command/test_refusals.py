@@ -202,7 +202,7 @@ def test_a_variable_that_is_none_of_ours_is_named(monkeypatch: pytest.MonkeyPatc
 # Every command's help: what it does, examples of it, and each of its options.
 
 
-OPERATORS = Path(__file__).parents[2] / "docs" / "operators.md"
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 CALL = re.compile(r"^(?:    |\$ )(?:id=\$\()?contentgen ((?:'[^']*'|\"[^\"]*\"|[^|&)\n'\"])+)", re.MULTILINE)
 APART = re.compile(r"--scheduler|^context|content review --account|content edit 17$")
 HELP: dict[str, list[list[str]]] = {"help": [[]]}
@@ -234,9 +234,9 @@ def help_text(name: str) -> str:
 
 
 def examples() -> Iterator[str]:
-    """Every call of the command in its help and in its page, up to what it is piped into."""
+    """Every call of the command in its help and in the guides, up to what it is piped into."""
     texts = [help_text(name) for name in HELP if name not in STARTING_PROCESSES]
-    for text in (*texts, OPERATORS.read_text(encoding="utf-8")):
+    for text in (*texts, *(page.read_text(encoding="utf-8") for page in HOW_TO.glob("*.md"))):
         for call in CALL.findall(text):
             if "--install-completion" not in call and "--help" not in call and "…" not in call:
                 yield call

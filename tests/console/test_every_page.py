@@ -1,6 +1,6 @@
 """Every page of the navigation and every kind of page behind it: both languages, both sizes, light and dark.
 
-`--screenshots FOLDER` keeps what was seen, which is where the pictures of docs/console.md come from.
+`--screenshots FOLDER` keeps what was seen, which is where the pictures of docs/how-to/console.md come from.
 """
 
 from __future__ import annotations

@@ -357,7 +357,7 @@ def test_additions_pass(db_url: str, later: LaterMigrations) -> None:
 
 
 def test_a_contraction_may_remove_objects_that_no_supported_version_uses(db_url: str, later: LaterMigrations) -> None:
-    """A view that reads them is dropped before and created after, as docs/development.md says: else it is refused."""
+    """A view that reads them is dropped before and created after, as docs/development says: else it is refused."""
     view = "SELECT worker_id FROM leases"
     drop, create = "DROP VIEW v_running, v_stuck", f"CREATE VIEW v_running AS {view}; CREATE VIEW v_stuck AS {view}"
     later.add("0090", execute("ALTER TABLE workers ADD COLUMN later TEXT"))

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.e2e
 
 PROGRAM = installed("contentgen-scheduler")
 WITHIN = 60.0
-SQL, *_ = (snippet.text for snippet in snippets(DOCS / "deployment.md") if snippet.language == "sql")
+SQL, *_ = (snippet.text for snippet in snippets(DOCS / "how-to" / "database-rights.md") if snippet.language == "sql")
 """What the documentation has an operator run."""
 OWNER, SERVING = "contentgen_owner", "contentgen_app"
 

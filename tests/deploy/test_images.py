@@ -24,6 +24,7 @@ pytestmark = pytest.mark.integration
 
 Service = dict[str, Any]
 ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "docs/how-to/docker-compose.md"
 DOCKER = ROOT / "docker"
 LIMIT = 60
 IMAGES = ("scheduler", "worker", "worker-llm-content-creator", "console", "backup")
@@ -212,7 +213,7 @@ def test_secrets_of_production_are_files() -> None:
         assert all(variables[key].startswith("/run/secrets/") for key in secret), name
     used = {secret for entry in whole["services"].values() for secret in entry.get("secrets", [])}
     assert used == set(whole["secrets"])
-    guide = (ROOT / "docs/deployment.md").read_text()
+    guide = GUIDE.read_text()
     ignored = run_to_end(["git", "check-ignore", "docker/secrets/tokens"], cwd=ROOT, within=LIMIT)
     assert ignored.returncode == 0
     assert all(Path(entry["file"]).name in guide for entry in whole["secrets"].values())
@@ -233,7 +234,7 @@ def test_creator_clis_can_read_no_secret_of_the_worker(tmp_path: Path) -> None:
     names = {secret: Path(entry["file"]).name for secret, entry in whole["secrets"].items()}
     for name in names.values():
         (folder / name).touch()
-    commands = re.findall(r"\bchmod \d+ docker/secrets/.*$", (ROOT / "docs/deployment.md").read_text(), re.MULTILINE)
+    commands = re.findall(r"\bchmod \d+ docker/secrets/.*$", GUIDE.read_text(), re.MULTILINE)
     run_to_end(["sh", "-ec", "\n".join(commands)], cwd=tmp_path, within=LIMIT)
     private = {*whole["services"]["worker"]["secrets"]} - {"tls-ca"}
     for secret, name in names.items():

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 Manifest = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
-DOCS = ROOT / "docs/deployment.md"
+KUBERNETES_GUIDE, SYSTEMD_GUIDE = (ROOT / "docs/how-to" / name for name in ("kubernetes.md", "systemd.md"))
 OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
 LIMIT = 60
 SCALED = ("ScaledObject", "ScaledJob")
@@ -190,7 +190,7 @@ def test_secrets_are_those_that_the_docs_name(overlay: str) -> None:
     assert used
     assert {re.sub("-[a-z0-9]{10}$", "", name) for name in generated} & used == set()  # references have the hash too
     assert {name for name in used if name not in generated} <= SECRETS
-    assert all(f"`{name}`" in DOCS.read_text() for name in SECRETS)
+    assert all(f"`{name}`" in KUBERNETES_GUIDE.read_text() for name in SECRETS)
 
 
 @overlays
@@ -340,8 +340,8 @@ def test_the_exposure_is_the_one_that_the_docs_name(service: str, put: Path) -> 
     [level] = re.findall(r"Overall exposure level for \S+: ([\d.]+) OK", checked.stdout)
     assert float(level) < (3 if service == "worker" else 2)  # a worker changes users
     version = run_to_end([program("systemd-analyze"), "--version"], within=LIMIT).stdout.split()[1]
-    if f"`systemd-analyze security` ({version})" in DOCS.read_text():  # another version may look at more
-        assert f"| `contentgen-{service}.service` | {level} |" in DOCS.read_text()
+    if f"`systemd-analyze security` ({version})" in SYSTEMD_GUIDE.read_text():  # another version may look at more
+        assert f"| `contentgen-{service}.service` | {level} |" in SYSTEMD_GUIDE.read_text()
 
 
 def test_a_stop_leaves_time_for_the_drain() -> None:

@@ -179,7 +179,7 @@ def test_a_watch_goes_on_past_a_proxy_s_time_out(stack: Stack, tmp_path: Path, p
     "settings", [NGINX_SETTINGS, HAPROXY_SETTINGS, ENVOY_SETTINGS], ids=["nginx", "haproxy", "envoy"]
 )
 def test_the_settings_are_those_of_the_documentation(settings: str) -> None:
-    documented = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
+    documented = (Path(__file__).parents[2] / "docs" / "how-to" / "load-balancers.md").read_text()
     for setting in settings.replace("; ", ";\n").splitlines():
         assert setting.strip() in documented
 

@@ -11,14 +11,19 @@ from typing import NamedTuple
 from tests.harness.process import installed, run_to_end
 
 _FENCED = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_NOT_RUN = frozenset({"mermaid"})
+_NOT_RUN = frozenset({"mermaid", "text"})
 _VARIABLE = re.compile(r"([A-Z_]+)=(.*)")
 _OURS = re.compile(r"([A-Z_]+=\S* )*contentgen[^$`|;&<>\\()*?~#]*(#.*)?")
 DOCS = Path(__file__).parents[2] / "docs"
+CLIENT_GUIDES = tuple(
+    DOCS / "how-to" / f"{name}.md"
+    for name in ("python-client", "follow-tasks", "manage-with-the-client", "review-and-publish")
+)
+"""In the order in which their snippets run: those of the first open the client."""
 
 
 class Snippet(NamedTuple):
-    """A block: its language, its mark (`old`: of another application; `service`: runs until TERM)."""
+    """A block: its language, and its mark: `old` (of another application), `service` (until TERM), `elsewhere`."""
 
     language: str
     mark: str
@@ -27,7 +32,7 @@ class Snippet(NamedTuple):
 
 
 def snippets(guide: Path) -> list[Snippet]:
-    """Returns all blocks of a guide except diagrams."""
+    """Returns all blocks of a guide except diagrams and output."""
     text = guide.read_text(encoding="utf-8")
     matches = _FENCED.finditer(text)
     all_ = [Snippet(match[1], match[2] or "", match[3], text.count("\n", 0, match.start()) + 2) for match in matches]

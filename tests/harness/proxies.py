@@ -1,7 +1,7 @@
 """Real proxies between services: nginx, HAProxy and Envoy as processes of their own, each in front of schedulers.
 
-The settings are those of docs/deployment.md; a test may take one away or add one. A test whose program is not installed
-is skipped.
+The settings are those of docs/how-to/load-balancers.md; a test may take one away or add one. A test whose program is
+not installed is skipped.
 """
 
 from __future__ import annotations

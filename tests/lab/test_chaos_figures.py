@@ -133,7 +133,7 @@ def test_the_document_is_json() -> None:
 # What is told to people of a campaign, and what the docs say of it.
 
 
-DOCS = Path(__file__).parents[2] / "docs" / "reliability.md"
+DOCS = Path(__file__).parents[2] / "lab" / "results" / "reliability.md"
 
 
 def test_the_docs_have_every_kind_of_fault_as_it_is() -> None:

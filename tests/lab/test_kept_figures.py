@@ -1,4 +1,4 @@
-"""What the benchmarks compute of their figures, how they keep them, and that docs/performance.md shows them."""
+"""What the benchmarks compute of their figures, how they keep them, and that lab/results/performance.md shows them."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def kept_lines(name: str) -> list[str]:
 
 
 def test_the_document_shows_what_is_kept() -> None:
-    page = (ROOT / "docs/performance.md").read_text()
+    page = (ROOT / "lab/results/performance.md").read_text()
     measured = figures.read_figures(kept_lines("peers"))
     assert figures.PAGE.read(page) == figures.tables(measured), "lab.benchmarks.peers --from … --page … writes it"
     assert {figure.peer for figure in measured.figures} == {contender.key for contender in ALL}

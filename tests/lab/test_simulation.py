@@ -152,5 +152,5 @@ def test_the_same_seed_gives_the_same_figures() -> None:
 
 
 def test_the_kept_costs_allow_what_the_document_says() -> None:
-    rates = [f"{row['tasks/s']:,.0f}" for row in ceilings(load())]  # docs/scaling.md, "What breaks first"
+    rates = [f"{row['tasks/s']:,.0f}" for row in ceilings(load())]  # lab/results/scaling.md, "What breaks first"
     assert rates == ["12,039", "48,156", "192,624", "846", "3,383", "13,533"]

@@ -52,7 +52,7 @@ pytestmark = pytest.mark.unit
 
 # The profiles, and the parser of progress.
 
-DOCUMENTATION = Path(__file__).parents[2] / "docs" / "creators.md"
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "reference" / "creators.md"
 CREATED = prints()
 HANGS = CompletedCall(Exit(None, 15, "request"), b"", "", truncated=False, timed_out=True)
 LIMITS = {"create": 30, "status": 10, "result": 30}

@@ -1,4 +1,4 @@
-"""Checks that docs/state-machine.md shows the transition table; `--write` makes it so. Run by `make verify`.
+"""Checks that docs/reference/state-machine.md shows the transition table; `--write` makes it so. Run by `make verify`.
 
 The diagram and the table of edges stand between markers and are made from `scheduler_svc.domain.lifecycle.EDGES`; the
 explanation of each letter is written by hand, and must be there.
@@ -14,7 +14,7 @@ from lab.benchmarks.kept import Part
 from scheduler_svc.domain.lifecycle import EDGES, Edge, Status
 from verification.generated.document import differences
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "state-machine.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "state-machine.md"
 _DIAGRAM, _EDGES = (
     Part(f"<!-- {name}: made from scheduler_svc/domain/lifecycle.py -->\n", "<!-- end -->\n")
     for name in ("diagram", "edges")
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     letters = sorted({edge.letter for edge in EDGES})
     if explained != letters:
         findings.append(f"explained are the edges {''.join(explained)}, the table has {''.join(letters)}")
-    print("\n".join(findings) or "docs/state-machine.md shows the transition table")
+    print("\n".join(findings) or "docs/reference/state-machine.md shows the transition table")
     return 1 if findings else 0
 
 

@@ -1,6 +1,7 @@
-"""Keeps `docs/metrics.md` equal to the metrics that all services declare. Run by `make verify`; `--write` makes it so.
+"""Keeps `docs/reference/metrics.md` equal to the metrics that all services declare: `--write` makes it so.
 
-It also checks Prometheus' conventions: a prefix, base units, `_total` for counters and for them alone.
+Run by `make verify`. It also checks Prometheus' conventions: a prefix, base units, `_total` for counters and for them
+alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from scheduler_svc.metrics import Metrics
 from verification.generated.document import differences
 from worker_svc.metrics import WorkerMetrics
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 
 _NAME = re.compile(r"(?:contentgen|grpc_server)_[a-z][a-z_]*[a-z]")
 _OTHER_UNITS = re.compile(r"_(?:ms|millis|milliseconds|minutes|hours|percent|kb|mb)(?:_|$)")
@@ -26,7 +27,7 @@ _HEAD = """\
 <!-- made by `python -m verification.generated.metrics --write` from what the services declare -->
 
 What a scheduler, a worker and a console tell Prometheus at `/metrics` of `CONTENTGEN_METRICS_LISTEN`.
-[Deployment](deployment.md#metrics-and-probes) says how to scrape them.
+[Monitoring](../how-to/monitoring.md) says how to scrape them.
 
 Times are in seconds. A histogram also has `_bucket`, `_sum` and `_count`. Beside these, each process has those of the
 client library: `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds`, `process_max_fds`,
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> int:
     }
     findings = differences(DOCUMENT, document(services), arguments)
     findings += [problem for metrics in services.values() for metric in metrics for problem in problems(metric)]
-    print("\n".join(findings) or "docs/metrics.md lists the metrics of all services")
+    print("\n".join(findings) or "docs/reference/metrics.md lists the metrics of all services")
     return 1 if findings else 0
 
 

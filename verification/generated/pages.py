@@ -1,6 +1,6 @@
-"""Keeps the table of pages in docs/console.md equal to the navigation. Run by `make verify`; `--write` makes it so.
+"""Keeps the table of pages in docs/how-to/console.md equal to the navigation: `--write` makes it so.
 
-A row is a link's label, and what the docstring of the page's folder says behind it.
+Run by `make verify`. A row is a link's label, and what the docstring of the page's folder says behind it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from console_svc.app import PAGES
 from lab.benchmarks.kept import made_by, table
 from verification.generated.document import differences
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "console.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "how-to" / "console.md"
 _PART = made_by("python -m verification.generated.pages --write")
 
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     rows = [(page.link.label, _purpose(page.__module__, page.link.label)) for page in PAGES if page.link]
     text = table(("page", "what one does there"), rows)
     findings = differences(DOCUMENT, _PART.replaced(DOCUMENT.read_text(), f"\n{text}\n"), arguments)
-    print("\n".join(findings) or "docs/console.md lists the pages of the console")
+    print("\n".join(findings) or "docs/how-to/console.md lists the pages of the console")
     return 1 if findings else 0
 
 

@@ -1,4 +1,4 @@
-"""Keeps `docs/settings.md` and the list of `contentgen/variables.py` equal to the settings of all services.
+"""Keeps `docs/reference/settings.md` and the list of `contentgen/variables.py` equal to the settings of all services.
 
 Run by `make verify`; `--write` makes them so. The list is static: an installation of one service lacks the others.
 """
@@ -23,7 +23,7 @@ from verification.generated.document import differences
 from worker_svc.guard.process.procfs import VARIABLE as OF_CLIS
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs" / "settings.md"
+DOCUMENT = ROOT / "docs" / "reference" / "settings.md"
 VARIABLES = ROOT / "contentgen" / "variables.py"
 
 _NAMES = Part("NAMES = frozenset({\n", "})  # fmt: skip\n")
@@ -36,8 +36,8 @@ _HEAD = """\
 
 All settings of a scheduler, a worker and a console, with the texts of their `--help`. A flag wins over its variable,
 and an empty variable counts as unset; what may be a secret has no flag. Durations are in seconds, or carry a unit: 90,
-90s, 2m. [Deployment](deployment.md#settings-and-health-checks) tells how to check settings before a start. The
-operators' command has [some of its own](operators.md#which-scheduler).
+90s, 2m. [How to check settings](../how-to/check-settings.md) before a start. The operators' command has [some of its
+own](../how-to/command.md#which-scheduler).
 """
 
 
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
     """Returns the exit status: 0 if both files are right (now), else 1 with what is wrong on the standard output."""
     files = {DOCUMENT: document(), VARIABLES: _NAMES.replaced(VARIABLES.read_text(), names())}
     findings = [line for path, expected in files.items() for line in differences(path, expected, arguments)]
-    print("\n".join(findings) or "docs/settings.md and contentgen/variables.py have the settings of all services")
+    print("\n".join(findings) or "settings.md and contentgen/variables.py have the settings of all services")
     return 1 if findings else 0
 
 

@@ -1,8 +1,8 @@
-"""Keeps `docs/statements.md` equal to the scheduler's statements. Run by `make verify`; `--write` makes it anew.
+"""Keeps `docs/development/statements.md` equal to the scheduler's statements: `--write` makes it so.
 
-A statement is a module's constant made by `sa.text` or `Insert`, or a function that returns one. The string below the
-constant, or the first line of the function's docstring, says what it is for: one without is an error. Settings of
-sessions, BEGIN and COMMIT, and the migrations are not listed.
+Run by `make verify`. A statement is a module's constant made by `sa.text` or `Insert`, or a function that returns one.
+The string below the constant, or the first line of the function's docstring, says what it is for: one without is an
+error. Settings of sessions, BEGIN and COMMIT, and the migrations are not listed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from verification.generated.document import differences
 ROOT = Path(__file__).parents[2]
 SCHEDULER = ROOT / "scheduler_svc"
 IMPORTER = ROOT / "old_application"
-DOCUMENT = ROOT / "docs" / "statements.md"
+DOCUMENT = ROOT / "docs" / "development" / "statements.md"
 
 _LEFT_OUT = (
     "scheduler_svc/schema/tables.py", "scheduler_svc/schema/views.py", "scheduler_svc/schema/migrations/",
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
         for statement in group
         if not statement.purpose
     ]
-    print("\n".join(findings) or "docs/statements.md lists the statements of the scheduler, each with what it is for")
+    print("\n".join(findings) or f"{DOCUMENT.name} lists the statements of the scheduler, each with what it is for")
     return 1 if findings else 0
 
 
@@ -110,7 +110,7 @@ def document(statements: dict[Module, list[Statement]]) -> str:
     lines = [_HEAD]
     for module, group in statements.items():
         if group:
-            lines += [f"## [`{module.path.removeprefix('scheduler_svc/')}`](../{module.path})\n"]
+            lines += [f"## [`{module.path.removeprefix('scheduler_svc/')}`](../../{module.path})\n"]
             lines += ["| statement | for | tables | run by |", "|---|---|---|---|"]
             lines += map(_row, group)
             lines.append("")

@@ -1,4 +1,4 @@
-"""Checks that retired words do not come back: each named a concept for which docs/glossary.md has another word now.
+"""Checks that retired words do not come back: each named a concept for which the glossary has another word now.
 
 Run by `make verify`.
 """
@@ -41,7 +41,7 @@ conversation (scheduler connection, lease stream), the family of processes (proc
 
 QUOTED = (
     "CHANGELOG.md",
-    "docs/migration.md",  # quotes the old application's guide
+    "docs/reference/old-application.md",  # quotes the old application's guide
     "docs/zh-CN/",  # the same
     "tests/lab/test_order.py",
     "verification/generated/words.py",

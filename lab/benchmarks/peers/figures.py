@@ -69,7 +69,9 @@ _HEAD = (
     *("queue", "its tasks are in", "enqueue 1 by 1", "in bulk", "no-op handler, 1 / 2 workers"),
     *("what that leaves", "our job, 2 workers", "idle p50 / p99, ms"),
 )
-PAGE = made_by("python -m lab.benchmarks.peers --from lab/benchmarks/results/peers.jsonl --page docs/performance.md")
+PAGE = made_by(
+    "python -m lab.benchmarks.peers --from lab/benchmarks/results/peers.jsonl --page lab/results/performance.md"
+)
 
 
 def tables(kept: Kept) -> str:

@@ -1,4 +1,4 @@
-"""The cases in their order, and how kept rows are shown: tables in Markdown, on docs/performance.md too, and plots."""
+"""The cases in their order, and how kept rows are shown: tables in Markdown, as in lab/results, and plots."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CASES: dict[str, Case] = {case.name: case for case in _CASES}
 
 
 def part(kept: Path) -> Part:
-    return made_by(f"python -m lab.benchmarks.scale --from {kept} --page docs/performance.md")
+    return made_by(f"python -m lab.benchmarks.scale --from {kept} --page lab/results/performance.md")
 
 
 _EVERY = {title: every for case in CASES.values() for title, every in case.every.items()}
