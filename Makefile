@@ -37,7 +37,7 @@ $(STAMP): $(RUN_TIME) requirements.lock
 	@$(PYTHON) setup/venv.py $(VENV) requirements.lock
 	@touch $@
 
-.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-check bench-peers bench-scale simulate gen baseline previous lock wheel sdist clean images images-check images-pin
+.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-check bench-peers bench-scale simulate gen baseline previous lock wheel sdist clean images images-check images-pin docs docs-serve
 
 setup: $(STAMP) ## create .venv from the locks (other targets do it if needed; demo and run install less)
 
@@ -109,6 +109,8 @@ verify: $(STAMP) ## check that generated files match their sources, and that no 
 	@$(PY) -m verification.generated.pages
 	@$(PY) -m verification.generated.settings
 	@$(PY) -m verification.generated.texts
+	@$(PY) -m verification.generated.reference
+	@$(PY) -m verification.generated.translations
 	@$(PY) -m verification.generated.words
 	@$(PY) -m verification.generated.schema
 	@$(PY) -m verification.generated.expansion
@@ -143,6 +145,25 @@ bench-peers: $(STAMP) $(PEERS_STAMP) ## measure contentgen beside pgqueuer, cele
 bench-scale: $(STAMP) ## measure what changes as backlog, workers, accounts, schedulers and hours grow (hours; ARGS=--help)
 	@$(PY) -m lab.benchmarks.scale $(ARGS)
 
+SITE := build/docs-venv
+SITE_STAMP := $(SITE)/.stamp-$(FOLDER)
+# What builds the site is not needed to work on the project.
+$(SITE_STAMP): docs/requirements.lock setup/venv.py
+	@$(PYTHON) -m venv --clear --without-pip $(SITE)
+	@$(PYTHON) setup/venv.py $(SITE) docs/requirements.lock
+	@touch $@
+
+docs: $(SITE_STAMP) ## build the site, in English and Chinese, into build/docs
+	@for language in en zh_CN; do \
+	  $(SITE)/bin/sphinx-build -qEW --keep-going -j auto -D language=$$language -d build/docs-cache/$$language docs build/docs/$$language || exit 1; \
+	done
+	@echo '<meta http-equiv="refresh" content="0; url=en/">' > build/docs/index.html
+	@echo 'built build/docs/en/index.html and build/docs/zh_CN/index.html'
+
+docs-serve: PORT ?= 8000
+docs-serve: docs ## build the site, and serve it on 127.0.0.1 until Ctrl-C (PORT=8000)
+	@exec $(SITE)/bin/python -m http.server --bind 127.0.0.1 --directory build/docs $(PORT)
+
 simulate: ARGS ?= --help
 simulate: $(STAMP) ## simulate fleets, cells and storms from measured costs (ARGS=--help)
 	@$(PY) -m lab.simulation $(ARGS)
@@ -168,6 +189,7 @@ lock: ## resolve the locks again (UPGRADE=1: newest versions)
 	  $(COMPILE) --constraint requirements.lock --no-annotate --extra scheduler --extra embedded -o docker/backup.lock pyproject.toml && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --group sbom -o docker/sbom.lock && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --group build -o docker/build.lock && \
+	  $(COMPILE) --constraint requirements.lock --no-annotate --group docs -o docs/requirements.lock pyproject.toml && \
 	  $(COMPILE) $(if $(UPGRADE),--upgrade) --no-annotate -o lab/benchmarks/peers/requirements.lock lab/benchmarks/peers/requirements.in
 
 # The wheel's name ends with its commit; each build of it is the same bytes.

@@ -247,7 +247,7 @@ class ResumeTokenExpiredException(RequestError):
     default_code = "OUT_OF_RANGE"
 
 
-_BY_CODE: Mapping[str, type[RequestError]] = {
+BY_CODE: Mapping[str, type[RequestError]] = {
     kind.default_code: kind
     for kind in (
         Unavailable,
@@ -260,7 +260,7 @@ _BY_CODE: Mapping[str, type[RequestError]] = {
         FailedPrecondition,
     )
 }
-_BY_REASON: Mapping[str, type[RequestError]] = {
+BY_REASON: Mapping[str, type[RequestError]] = {
     "ETAG_MISMATCH": EtagMismatchException,
     "RESOURCE_NOT_FOUND": ResourceNotFoundException,
     "RESUME_TOKEN_EXPIRED": ResumeTokenExpiredException,
@@ -286,7 +286,7 @@ def request_error(error: grpc.RpcError) -> RequestError:
         return InvalidStateException(
             message, states.get("current_state", ""), states.get("required_state", ""), **attributes
         )
-    kind = _BY_REASON.get(info.reason) or _BY_CODE.get(code, RequestError)
+    kind = BY_REASON.get(info.reason) or BY_CODE.get(code, RequestError)
     return kind(message, **attributes)
 
 

@@ -167,7 +167,7 @@ def test_rpcs_called_by_grpcurl_exist() -> None:
 
 GUIDES = [
     (DOCS / "how-to" / "migrate.md", DOCS / "reference" / "old-application.md"),
-    (DOCS / "zh-CN" / "quick-reference.md",),
+    (DOCS / "zh_CN" / "reference" / "old-application.md",),
 ]
 GUIDE_TARGET, OLD, CREATOR = "127.0.0.1:50051", "/srv/old/app.db", "/path/to/content-creator"
 OLD_TASKS = 3

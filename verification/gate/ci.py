@@ -20,6 +20,7 @@ STEPS = (
     Step("test", ("make", "test")),
     Step("lint", ("make", "lint")),
     Step("verify", ("make", "verify")),
+    Step("docs", ("make", "docs")),
     Step("examples", ("make", "examples")),
     Step("mutants", ("make", "mutants")),
     Step("fuzz", ("make", "fuzz", "ARGS=--seed 1 --calls 8000")),

@@ -42,7 +42,7 @@ conversation (scheduler connection, lease stream), the family of processes (proc
 QUOTED = (
     "CHANGELOG.md",
     "docs/reference/old-application.md",  # quotes the old application's guide
-    "docs/zh-CN/",  # the same
+    "docs/zh_CN/reference/old-application.md",  # the same
     "tests/lab/test_order.py",
     "verification/generated/words.py",
 )
