@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Never, Self, TypeVar
 
-from contentgen.client import RequestError
 from contentgen.stack.processes import STOP_LIMIT, Interrupted, Interrupts, Service, StackError, end
 
 WORKERS = 2
@@ -78,6 +77,8 @@ class Stack:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        from contentgen.client import RequestError  # a scheduler alone starts sooner without it
+
         try:
             if isinstance(error, RequestError):  # since a service is gone, or for the reason that it gives
                 self.check()
@@ -85,9 +86,12 @@ class Stack:
         finally:
             self._end()
 
-    def _start(self) -> None:
+    def _start_scheduler(self) -> None:
         scheduler = self._service("scheduler", "contentgen-scheduler", {})
         self.target = self.until(lambda: _ready(scheduler, "listen"), within=START_LIMIT, what="the scheduler is ready")
+
+    def _start(self) -> None:
+        self._start_scheduler()
         # an address is for one process: the scheduler has it
         settings = {"CONTENTGEN_SCHEDULER": self.target, "CONTENTGEN_METRICS_LISTEN": ""}
         for number in range(1, WORKERS + 1):
@@ -161,6 +165,13 @@ class Stack:
         return value
 
 
+class SchedulerAlone(Stack):
+    """A scheduler without workers and console."""
+
+    def _start(self) -> None:
+        self._start_scheduler()
+
+
 def _ready(service: Service, field: str) -> str | None:
     """Returns the address that a service serves at, from that field of its log."""
     for line in service.log_text().splitlines():
@@ -174,9 +185,12 @@ def _ready(service: Service, field: str) -> str | None:
 
 
 @contextmanager
-def throwaway_folder(name: str) -> Iterator[Path]:
-    """Yields a temporary folder with an empty `data` in it. After a failure all but `data` is kept, for its logs."""
-    folder = Path(tempfile.mkdtemp(prefix=f"contentgen-{name}-"))
+def throwaway_folder(name: str, base: Path | None = None) -> Iterator[Path]:
+    """Yields a temporary folder with an empty `data` in it. After a failure all but `data` is kept, for its logs.
+
+    `base`: where it is; None: where temporary folders are.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=f"contentgen-{name}-", dir=base))
     folder.chmod(0o711)  # where root runs the stack, another user runs PostgreSQL, and has to pass through
     (folder / "data").mkdir(mode=0o711)
     failed = True

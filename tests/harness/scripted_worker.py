@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from grpc import aio
 
+from contentgen.testing.worker import ENDS_LEASE, LeaseMessages
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
@@ -28,8 +29,8 @@ def hello(**fields: Any) -> pb.Hello:
     return message
 
 
-class LeaseStream:
-    """A stream that numbers what it sends and knows what it holds.
+class LeaseStream(LeaseMessages):
+    """A stream with the messages of a worker.
 
     Entering it sends the hello and reads the welcome; leaving it cancels, as a lost connection would.
     """
@@ -38,12 +39,10 @@ class LeaseStream:
     """Seconds that `next` waits."""
 
     def __init__(self, channel: aio.Channel, greeting: pb.Hello | None = None, token: str = "") -> None:
-        self.hello = greeting or hello()
+        super().__init__(greeting or hello())
         self.welcome = pb.Welcome()
-        self.held: dict[str, pb.AssignedLease] = {}
         self._channel = channel
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self._heartbeats = self._reports = self._last_assignment = 0
 
     async def __aenter__(self) -> Self:
         self._call = WorkerServiceStub(self._channel).Lease(metadata=self._metadata)
@@ -67,34 +66,6 @@ class LeaseStream:
             response = await self._call.read()
         assert isinstance(response, pb.LeaseResponse), "the stream has ended"
         return response
-
-    def hold(self, assignment: pb.Assignment) -> None:
-        """Holds the leases of an assignment, and acknowledges it with the next heartbeat."""
-        self._last_assignment = assignment.number
-        self.held |= {lease.lease_id: lease for lease in assignment.leases}
-
-    def next_heartbeat(
-        self, free_slots: int, stage: pb.LeaseStage.ValueType = ACCEPTED, **fields: Any
-    ) -> pb.LeaseRequest:
-        """Returns a heartbeat with all held leases."""
-        self._heartbeats += 1
-        heartbeat = pb.Heartbeat(
-            number=self._heartbeats,
-            free_slots=free_slots,
-            held_leases=[
-                pb.HeldLease(lease_id=k, attempt=lease.attempt, stage=stage) for k, lease in self.held.items()
-            ],
-            last_assignment=self._last_assignment,
-            **fields,
-        )
-        return pb.LeaseRequest(heartbeat=heartbeat)
-
-    def next_report(self, *updates: pb.LeaseUpdate) -> pb.LeaseRequest:
-        self._reports += 1
-        return pb.LeaseRequest(report=pb.Report(number=self._reports, updates=updates))
-
-
-_ENDS_LEASE = frozenset({"completed", "failed", "deferred", "released"})
 
 
 class ScriptedWorker(LeaseStream):
@@ -161,7 +132,7 @@ class ScriptedWorker(LeaseStream):
         await self.send_report(sent)
         answer = (await self.read("acknowledgement")).acknowledgement
         assert answer.report_number == self._reports
-        if sent.WhichOneof("update") in _ENDS_LEASE:
+        if sent.WhichOneof("update") in ENDS_LEASE:
             self.held.pop(lease.lease_id, None)
         return answer.results[0].outcome
 

@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 OURS = "contentgen-grpc"
-EXTRAS = ("all", "cli", "console", "embedded", "old-application", "otel", "scheduler", "worker")
+EXTRAS = ("all", "cli", "console", "embedded", "old-application", "otel", "scheduler", "testing", "worker")
 INSTALLATIONS: Mapping[str, Collection[str]] = {"client": (), **{extra: (extra,) for extra in EXTRAS}}
 """What may be installed, and its extras: the client is the package without any."""
 
