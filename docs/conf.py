@@ -111,6 +111,7 @@ def untranslated(app: Sphinx) -> Iterator[str]:
 def lead_links(app: Sphinx, name: str, source: list[str]) -> None:
     """Lets links lead to this site's pages, from Chinese ones too, and to the repository for what is no page."""
     folders = [(root / name).parent for root in ((CHINESE, DOCS) if app.config.language == "zh_CN" else (DOCS,))]
+    english = len(folders) > 1 and not (CHINESE / f"{name}.md").exists()
     repository = _PROJECT.get("urls", {}).get("Source")
 
     def led(match: re.Match[str]) -> str:
@@ -120,6 +121,8 @@ def lead_links(app: Sphinx, name: str, source: list[str]) -> None:
             return match[0]
         for root in (CHINESE, DOCS):
             if target.is_relative_to(root) and target.is_file():
+                if english and (CHINESE / target.relative_to(root)).exists():
+                    anchor = ""  # the headings there are in Chinese
                 return f"[{text}](/{target.relative_to(root)}{anchor})"
         return f"[{text}]({repository}/blob/main/{target.relative_to(DOCS.parent)}{anchor})" if repository else text
 
