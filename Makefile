@@ -170,13 +170,12 @@ lock: ## resolve the locks again (UPGRADE=1: newest versions)
 	  $(COMPILE) --constraint requirements.lock --no-annotate --group build -o docker/build.lock && \
 	  $(COMPILE) $(if $(UPGRADE),--upgrade) --no-annotate -o lab/benchmarks/peers/requirements.lock lab/benchmarks/peers/requirements.in
 
-# The wheel's name ends with its commit; each build of it is the same bytes.
+# The wheel's name has its commit, unless that is a release; each build of it is the same bytes.
 previous: $(STAMP) ## build the previous version from COMMIT, for tests/database/test_upgrades.py: with a release, or a new column before the first
-	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && commit=$$(git rev-parse --short=7 --verify $(COMMIT)^{commit}) && \
-	  mkdir "$$tmp/source" && git archive $$commit | tar -x -C "$$tmp/source" && \
-	  $(PIP) wheel --no-deps --no-build-isolation --no-index -w "$$tmp" "$$tmp/source" && \
-	  rm -f tests/previous/*.whl && mkdir -p tests/previous && \
-	  for wheel in "$$tmp"/*.whl; do name=$${wheel##*/}; mv "$$wheel" "tests/previous/$${name%%-py3*}+$$commit-py3$${name#*-py3}"; done
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && mkdir "$$tmp"/source && \
+	  git archive $(COMMIT) | tar -x -C "$$tmp"/source && \
+	  $(PIP) wheel --no-deps --no-build-isolation --no-index -w "$$tmp" "$$tmp"/source && \
+	  rm -f tests/previous/*.whl && mkdir -p tests/previous && mv "$$tmp"/*.whl tests/previous
 
 # Times in the archives are the commit's, so two builds of a commit are the same bytes.
 wheel sdist: export SOURCE_DATE_EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),1580601600)
@@ -186,8 +185,8 @@ wheel: $(STAMP) ## build dist/*.whl, reproducibly
 sdist: $(STAMP) ## build dist/*.tar.gz, reproducibly
 	@$(PY) -m hatchling build --target sdist --directory dist
 
-images: ## build the images with docker or buildah, and their bills of materials in dist/images (ARGS='scheduler worker')
-	@docker/images.sh build $(ARGS)
+images: $(STAMP) ## build the images with docker or buildah, and their bills of materials in dist/images (ARGS='scheduler worker')
+	@VERSION=$$($(PY) -m hatchling version) docker/images.sh build $(ARGS)
 
 images-check: $(STAMP) ## start and drive the images that make images has built (root; minutes)
 	@$(PY) -m verification.images
