@@ -203,7 +203,8 @@ def test_unreadable_error_details_are_ignored(
         client.get_task_status(TASK)
     assert not isinstance(raised.value, ResourceNotFoundException)
     error = raised.value
-    assert (error.code, error.message, error.reason, error.metadata) == ("NOT_FOUND", "refused", "", {})
+    message = f"the scheduler at {scheduler.target} answers NOT_FOUND: refused"
+    assert (error.code, error.message, error.reason, error.metadata) == ("NOT_FOUND", message, "", {})
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ REFUSALS = [
     (StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", 4, "CONTENTGEN_MAX_QUEUE_SIZE"),
     (StatusCode.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", 4, "--max-pending-tasks"),
     (StatusCode.INTERNAL, "INTERNAL", 4, ""),
-    (StatusCode.UNIMPLEMENTED, "", 4, "older than this command"),
+    (StatusCode.UNIMPLEMENTED, "", 4, "older than this client"),
     (StatusCode.UNKNOWN, "", 4, "answers UNKNOWN"),
     (StatusCode.FAILED_PRECONDITION, "RETRIES_EXHAUSTED", 5, "--reset-retry-count"),
     (StatusCode.FAILED_PRECONDITION, "ACCOUNT_INACTIVE", 5, "account update"),
@@ -63,7 +63,7 @@ def test_an_unreachable_scheduler_prints_one_line() -> None:
     assert (result.status, result.out) == (4, "")
     assert result.err == (
         "contentgen: cannot reach the scheduler at 127.0.0.1:1 (Connection refused): start one (contentgen-scheduler),"
-        " or name it by --scheduler or CONTENTGEN_SCHEDULER\n"
+        " or name it by CONTENTGEN_SCHEDULER\n"
     )
 
 
