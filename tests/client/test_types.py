@@ -43,6 +43,8 @@ def use(client: ContentGenerationClient) -> Content | None:
         for event in events:
             statuses.add(event["task"]["status"])
     task_id = client.submit_task(1, "a topic", tone="dry", timeout=60, labels={"order": "7"}, unique_key="k")
+    client.submit_tasks({"account_id": 1, "topic": topic, "timeout": 60} for topic in ("a", "b"))
+    client.create_schedule(1, "0 9 * * *", {"topic": "news", "labels": {"kind": "news"}})
     print(client.update_task(task_id, topic="another", max_retries=1, unschedule=True)["tone"])
     return client.get_content(client.wait("a", timeout=1.5)["content_id"])
 
@@ -68,6 +70,8 @@ def use(client: ContentGenerationClient, task: Task) -> None:
     client.submit_task(1, "a topic", tpoic="b")  # call-arg
     client.submit_task(1, "a topic", timeout="soon")  # arg-type
     client.update_task("a", request_id="b")  # call-arg
+    client.create_schedule(1, "0 9 * * *", {"topc": "a"})  # typeddict-unknown-key
+    client.submit_tasks([{"account_id": 1, "topc": "a"}])  # list-item
     client.iter_tasks(status="lost")  # arg-type
     print(client.get_content(1)["body"])  # index
     client.wayt("a")  # attr-defined
@@ -167,6 +171,14 @@ def test_every_exception_can_be_imported_from_the_package() -> None:
     own = {name for name in raised if getattr(errors, name).__module__ == errors.__name__}
     assert own <= vars(client).keys()
     assert all(issubclass(getattr(contentgen, name), contentgen.ContentGenerationError) for name in own)
+
+
+def test_the_package_lists_what_the_client_exports() -> None:
+    names: dict[str, Any] = {}
+    exec("from contentgen import *", names)  # noqa: S102 - what is tested
+    assert {"ContentGenerationClient", "Task", "Unavailable"} <= names.keys()
+    assert {*names} - {"__builtins__"} <= {*dir(contentgen)}
+    assert "__version__" in dir(contentgen)
 
 
 def test_what_the_package_does_not_have_is_named() -> None:
