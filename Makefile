@@ -101,7 +101,7 @@ endef
 verify: $(STAMP) ## check that generated files match their sources, and that no retired word is used
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(call PROTOC,"$$tmp") && \
 	  for stubs in contentgen/v1 contentgen/keda; do \
-	    diff -ru -x __pycache__ -x __init__.py $$stubs "$$tmp/$$stubs" || exit 1; \
+	    diff -ru -x __pycache__ -x __init__.py -x "*.proto" $$stubs "$$tmp/$$stubs" || exit 1; \
 	  done && echo 'the stubs match the protos'
 	@$(PY) -m verification.generated.diagram
 	@$(PY) -m verification.generated.statements
@@ -147,9 +147,10 @@ simulate: ARGS ?= --help
 simulate: $(STAMP) ## simulate fleets, cells and storms from measured costs (ARGS=--help)
 	@$(PY) -m lab.simulation $(ARGS)
 
-gen: $(STAMP) ## generate the stubs in contentgen/v1 and contentgen/keda
+gen: $(STAMP) ## generate the stubs in contentgen/v1 and contentgen/keda, and link the protos that the package holds
 	@rm -f contentgen/v1/*_pb2* contentgen/keda/*_pb2*
 	@$(call PROTOC,.)
+	@ln -sf $(patsubst %,../../%,$(filter protos/contentgen/v1/%,$(PROTOS))) contentgen/v1
 
 baseline: $(STAMP) ## accept the protos as the released API: only with a release
 	@$(BUF) build protos --exclude-source-info -o $(BASELINE)

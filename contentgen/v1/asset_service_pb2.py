@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from contentgen.v1 import asset_pb2 as contentgen_dot_v1_dot_asset__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!contentgen/v1/asset_service.proto\x12\rcontentgen.v1\x1a\x19\x63ontentgen/v1/asset.proto\"A\n\x0fGetAssetRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"!\n\x10GetAssetResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"%\n\x13GetAssetInfoRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\";\n\x14GetAssetInfoResponse\x12#\n\x05\x61sset\x18\x01 \x01(\x0b\x32\x14.contentgen.v1.Asset2\xb6\x01\n\x0c\x41ssetService\x12M\n\x08GetAsset\x12\x1e.contentgen.v1.GetAssetRequest\x1a\x1f.contentgen.v1.GetAssetResponse0\x01\x12W\n\x0cGetAssetInfo\x12\".contentgen.v1.GetAssetInfoRequest\x1a#.contentgen.v1.GetAssetInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!contentgen/v1/asset_service.proto\x12\rcontentgen.v1\x1a\x19\x63ontentgen/v1/asset.proto\"A\n\x0fGetAssetRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"!\n\x10GetAssetResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"%\n\x13GetAssetInfoRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\";\n\x14GetAssetInfoResponse\x12#\n\x05\x61sset\x18\x01 \x01(\x0b\x32\x14.contentgen.v1.Asset2\xb6\x01\n\x0c\x41ssetService\x12M\n\x08GetAsset\x12\x1e.contentgen.v1.GetAssetRequest\x1a\x1f.contentgen.v1.GetAssetResponse0\x01\x12W\n\x0cGetAssetInfo\x12\".contentgen.v1.GetAssetInfoRequest\x1a#.contentgen.v1.GetAssetInfoResponseB\x1cZ\x1a\x63ontentgen/v1;contentgenv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contentgen.v1.asset_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\032contentgen/v1;contentgenv1'
   _globals['_GETASSETREQUEST']._serialized_start=79
   _globals['_GETASSETREQUEST']._serialized_end=144
   _globals['_GETASSETRESPONSE']._serialized_start=146
