@@ -20,6 +20,7 @@ PROTOS := $(sort $(wildcard protos/contentgen/*/*.proto))
 BASELINE := protos/baseline.binpb
 UV := uv==0.13.9
 AUDIT := pip-audit==2.10.1
+TWINE := twine==7.0.0
 SBOM := cyclonedx-bom==7.5.0
 
 .PHONY: help
@@ -37,7 +38,7 @@ $(STAMP): $(RUN_TIME) requirements.lock
 	@$(PYTHON) setup/venv.py $(VENV) requirements.lock
 	@touch $@
 
-.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-check bench-peers bench-scale simulate gen baseline previous lock wheel sdist clean images images-check images-pin
+.PHONY: setup demo run cluster examples client-versions test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-check bench-peers bench-scale simulate gen baseline previous lock wheel sdist clean images images-check images-pin
 
 setup: $(STAMP) ## create .venv from the locks (other targets do it if needed; demo and run install less)
 
@@ -52,6 +53,16 @@ cluster: $(STAMP) ## run three schedulers, five workers, HAProxy and Prometheus 
 
 examples: $(STAMP) ## run every example, Python and Node, against a stack of its own
 	@$(PY) -m examples.run_all
+
+client-versions: $(STAMP) ## check the package, and run the Python examples with the oldest and the newest of what the client needs
+	@rm -rf build/client && for target in wheel sdist; do $(PY) -m hatchling build --target $$target --directory build/client; done
+	@$(VENV)/bin/uv --quiet tool run $(TWINE) check --strict build/client/contentgen*
+	@for resolution in lowest-direct highest; do \
+	  python=build/client/$$resolution/bin/python && $(VENV)/bin/uv --quiet venv --python $(PY) build/client/$$resolution && \
+	  $(VENV)/bin/uv --quiet --no-config pip install --resolution $$resolution --python $$python -r pyproject.toml && \
+	  $(VENV)/bin/uv --quiet pip install --no-deps --python $$python build/client/*.whl && \
+	  $(VENV)/bin/uv pip list --quiet --python $$python && $(PY) -m examples.run_all --python $$python || exit 1; \
+	done
 
 test: ARGS ?= -n 5 --dist worksteal
 test: $(STAMP) ## run all tests (pytest gets ARGS, such as ARGS=tests/tasks)

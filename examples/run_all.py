@@ -10,6 +10,7 @@ import os
 
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before gRPC is imported: processes are started beside it
 
+import argparse
 import hashlib
 import shutil
 import subprocess
@@ -33,10 +34,13 @@ GRACE = 0.5
 
 
 def run(interrupts: Interrupts) -> None:
+    parser = argparse.ArgumentParser(prog="examples.run_all", allow_abbrev=False)
+    parser.add_argument("--python", help="run the Python examples only, by this interpreter and its packages")
+    python = parser.parse_args().python
     with throwaway_folder("examples") as folder:
         settings = {**environment(folder), "CREATOR_DEMO_SECONDS": "0.5", "CONTENTGEN_SLOTS": "3"}
         with Stack(settings, folder / "logs", GRACE, interrupts) as stack:
-            _Examples(stack, folder / "logs").run()
+            _Examples(stack, folder / "logs").run(python)
     print("\nall examples ended well")
 
 
@@ -47,12 +51,14 @@ class _Examples:
         self._stack = stack
         self._logs = logs
 
-    def run(self) -> None:
-        """Raises StackError where one fails, Interrupted where a signal came."""
+    def run(self, python: str | None) -> None:
+        """Runs all, or the Python ones by this one. Raises StackError where one fails, Interrupted by a signal."""
         with ContentGenerationClient(self._stack.target) as client:
             client.create_account("examples")  # the first: account 1, which they use
         for name in PYTHON:
-            self._example(f"python/{name}", sys.executable)
+            self._example(f"python/{name}", python or sys.executable)
+        if python:
+            return
         if shutil.which("node") and shutil.which("npm"):
             self._example("node/submit_and_wait.js", "node", NODE_PATH=str(self._node_modules()))
         else:
