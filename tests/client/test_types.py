@@ -16,6 +16,7 @@ import contentgen
 from contentgen import AsyncContentGenerationClient, ContentGenerationClient, client
 from contentgen.client import errors
 from contentgen.client.client import MessageMethods
+from contentgen.client.target import Target
 
 pytestmark = pytest.mark.unit
 
@@ -190,3 +191,17 @@ def test_a_method_of_an_instance_is_bound() -> None:
     with ContentGenerationClient("127.0.0.1:1") as instance:
         assert instance.wait.__self__ is instance  # type: ignore[attr-defined] # a bound method at run time
         assert list(inspect.signature(instance.wait).parameters) == ["task_id", "timeout", "check"]
+
+
+def test_a_client_without_an_address_is_the_environment_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert Target.given(None, None, None).as_one == "127.0.0.1:50051"
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    monkeypatch.setenv("CONTENTGEN_SCHEDULER", "10.0.0.1, 10.0.0.2:7")
+    monkeypatch.setenv("CONTENTGEN_TOKEN_FILE", str(token))
+    given = Target.given(None, None, None)
+    assert (given.as_one, given.token, given.credentials) == ("ipv4:10.0.0.1:50051,10.0.0.2:7", "secret", None)
+    assert Target.given("schedulers", None, None) == Target("schedulers:50051", None, None, from_environment=False)
+    monkeypatch.setenv("CONTENTGEN_SCHEDULER", "a,b")
+    with pytest.raises(ValueError, match="should be one name for all schedulers"):
+        ContentGenerationClient()
