@@ -20,6 +20,7 @@ PROTOS := $(sort $(wildcard protos/contentgen/*/*.proto))
 BASELINE := protos/baseline.binpb
 UV := uv==0.13.9
 AUDIT := pip-audit==2.10.1
+TWINE := twine==7.0.0
 SBOM := cyclonedx-bom==7.5.0
 
 .PHONY: help
@@ -37,7 +38,7 @@ $(STAMP): $(RUN_TIME) requirements.lock
 	@$(PYTHON) setup/venv.py $(VENV) requirements.lock
 	@touch $@
 
-.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-check bench-peers bench-scale simulate gen baseline previous lock wheel sdist clean images images-check images-pin docs docs-serve
+.PHONY: setup demo run cluster examples client-versions test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-check bench-peers bench-scale simulate gen baseline previous lock wheel sdist clean images images-check images-pin docs docs-serve
 
 setup: $(STAMP) ## create .venv from the locks (other targets do it if needed; demo and run install less)
 
@@ -52,6 +53,16 @@ cluster: $(STAMP) ## run three schedulers, five workers, HAProxy and Prometheus 
 
 examples: $(STAMP) ## run every example, Python and Node, against a stack of its own
 	@$(PY) -m examples.run_all
+
+client-versions: $(STAMP) ## check the package, and run the Python examples with the oldest and the newest of what the client needs
+	@rm -rf build/client && for target in wheel sdist; do $(PY) -m hatchling build --target $$target --directory build/client; done
+	@$(VENV)/bin/uv --quiet tool run $(TWINE) check --strict build/client/contentgen*
+	@for resolution in lowest-direct highest; do \
+	  python=build/client/$$resolution/bin/python && $(VENV)/bin/uv --quiet venv --python $(PY) build/client/$$resolution && \
+	  $(VENV)/bin/uv --quiet --no-config pip install --resolution $$resolution --python $$python -r pyproject.toml && \
+	  $(VENV)/bin/uv --quiet pip install --no-deps --python $$python build/client/*.whl && \
+	  $(VENV)/bin/uv pip list --quiet --python $$python && $(PY) -m examples.run_all --python $$python || exit 1; \
+	done
 
 test: ARGS ?= -n 5 --dist worksteal
 test: $(STAMP) ## run all tests (pytest gets ARGS, such as ARGS=tests/tasks)
@@ -101,7 +112,7 @@ endef
 verify: $(STAMP) ## check that generated files match their sources, and that no retired word is used
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(call PROTOC,"$$tmp") && \
 	  for stubs in contentgen/v1 contentgen/keda; do \
-	    diff -ru -x __pycache__ -x __init__.py $$stubs "$$tmp/$$stubs" || exit 1; \
+	    diff -ru -x __pycache__ -x __init__.py -x "*.proto" $$stubs "$$tmp/$$stubs" || exit 1; \
 	  done && echo 'the stubs match the protos'
 	@$(PY) -m verification.generated.diagram
 	@$(PY) -m verification.generated.statements
@@ -168,9 +179,10 @@ simulate: ARGS ?= --help
 simulate: $(STAMP) ## simulate fleets, cells and storms from measured costs (ARGS=--help)
 	@$(PY) -m lab.simulation $(ARGS)
 
-gen: $(STAMP) ## generate the stubs in contentgen/v1 and contentgen/keda
+gen: $(STAMP) ## generate the stubs in contentgen/v1 and contentgen/keda, and link the protos that the package holds
 	@rm -f contentgen/v1/*_pb2* contentgen/keda/*_pb2*
 	@$(call PROTOC,.)
+	@ln -sf $(patsubst %,../../%,$(filter protos/contentgen/v1/%,$(PROTOS))) contentgen/v1
 
 baseline: $(STAMP) ## accept the protos as the released API: only with a release
 	@$(BUF) build protos --exclude-source-info -o $(BASELINE)
@@ -192,13 +204,12 @@ lock: ## resolve the locks again (UPGRADE=1: newest versions)
 	  $(COMPILE) --constraint requirements.lock --no-annotate --group docs -o docs/requirements.lock pyproject.toml && \
 	  $(COMPILE) $(if $(UPGRADE),--upgrade) --no-annotate -o lab/benchmarks/peers/requirements.lock lab/benchmarks/peers/requirements.in
 
-# The wheel's name ends with its commit; each build of it is the same bytes.
+# The wheel's name has its commit, unless that is a release; each build of it is the same bytes.
 previous: $(STAMP) ## build the previous version from COMMIT, for tests/database/test_upgrades.py: with a release, or a new column before the first
-	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && commit=$$(git rev-parse --short=7 --verify $(COMMIT)^{commit}) && \
-	  mkdir "$$tmp/source" && git archive $$commit | tar -x -C "$$tmp/source" && \
-	  $(PIP) wheel --no-deps --no-build-isolation --no-index -w "$$tmp" "$$tmp/source" && \
-	  rm -f tests/previous/*.whl && mkdir -p tests/previous && \
-	  for wheel in "$$tmp"/*.whl; do name=$${wheel##*/}; mv "$$wheel" "tests/previous/$${name%%-py3*}+$$commit-py3$${name#*-py3}"; done
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && mkdir "$$tmp"/source && \
+	  git archive $(COMMIT) | tar -x -C "$$tmp"/source && \
+	  $(PIP) wheel --no-deps --no-build-isolation --no-index -w "$$tmp" "$$tmp"/source && \
+	  rm -f tests/previous/*.whl && mkdir -p tests/previous && mv "$$tmp"/*.whl tests/previous
 
 # Times in the archives are the commit's, so two builds of a commit are the same bytes.
 wheel sdist: export SOURCE_DATE_EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),1580601600)
@@ -208,8 +219,8 @@ wheel: $(STAMP) ## build dist/*.whl, reproducibly
 sdist: $(STAMP) ## build dist/*.tar.gz, reproducibly
 	@$(PY) -m hatchling build --target sdist --directory dist
 
-images: ## build the images with docker or buildah, and their bills of materials in dist/images (ARGS='scheduler worker')
-	@docker/images.sh build $(ARGS)
+images: $(STAMP) ## build the images with docker or buildah, and their bills of materials in dist/images (ARGS='scheduler worker')
+	@VERSION=$$($(PY) -m hatchling version) docker/images.sh build $(ARGS)
 
 images-check: $(STAMP) ## start and drive the images that make images has built (root; minutes)
 	@$(PY) -m verification.images

@@ -6,7 +6,6 @@ import re
 import ssl
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from typing import Annotated
 
 from pydantic import field_validator
@@ -110,7 +109,6 @@ def read_settings(arguments: Sequence[str]) -> ConsoleSettings:
         "of whoever has signed in.",
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=version("contentgen-grpc"))
     add_flags(parser, ConsoleSettings)
     return service.read_settings(ConsoleSettings, parser, arguments)
 

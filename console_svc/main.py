@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
 
 import structlog
 
@@ -26,6 +25,7 @@ from contentgen.service.metrics import MetricsEndpoint, listen
 from contentgen.service.settings import EXIT_STATUS, SettingsError, variable_of
 from contentgen.service.values import Address
 from contentgen.validity import describe_expiry
+from contentgen.version import own_version
 
 _log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ def main() -> None:
             raise SettingsError(problems)
         console_socket = listen(settings.console_listen, "CONTENTGEN_CONSOLE_LISTEN")
         metrics = ConsoleMetrics()
-        metrics.built(version("contentgen-grpc"))
+        metrics.built(own_version())
         cert, key = settings.console_tls_cert, settings.console_tls_key
         connections = most_connections(MAX_CONNECTIONS, OPEN_FILES_FOR_OTHERS)
         pages = Server(build(settings, metrics), connections, cert=cert, key=key)

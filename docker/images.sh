@@ -6,7 +6,7 @@
 #   docker/images.sh config NAME          what the engine says of an image, as JSON
 #   docker/images.sh unpack NAME FOLDER   puts its files into a new folder
 #   docker/images.sh pin                  writes the digests of all foreign images behind their tags, in docker and deploy
-# BASE is another base image than the Dockerfile's, SOURCE the repository's address for the labels, BUILD_OPTIONS more
+# VERSION is the package's, BASE another base image than the Dockerfile's, SOURCE the repository's address for the labels, BUILD_OPTIONS more
 # options of the engine (such as --pull=never).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,12 +23,9 @@ engine() {
     fi
 }
 
-version() {
-    sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml
-}
-
 build() {
     mkdir -p dist/images
+    version=${VERSION:?the version of the package} tag=${VERSION//+/-} # a tag has no +
     case $engine in
     docker) command="docker build" ;;
     buildah) # chroot: it works without user namespaces and in containers too; limits as they are here, to raise none
@@ -40,12 +37,12 @@ build() {
         name=contentgen-$target
         # shellcheck disable=SC2086 # options are words
         $command ${BUILD_OPTIONS:-} ${BASE:+--build-arg "BASE=$BASE"} --file docker/Dockerfile --target "$target" \
-            --build-arg "VERSION=$(version)" \
+            --build-arg "VERSION=$version" \
             --label "org.opencontainers.image.revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
             --label "org.opencontainers.image.source=${SOURCE:-unknown}" \
-            --tag "$name:$(version)" --tag "$name:latest" .
+            --tag "$name:$tag" --tag "$name:latest" .
         copy "$name" usr/share/contentgen/sbom.cdx.json "dist/images/$name.cdx.json"
-        echo "$name:$(version), what is in it: dist/images/$name.cdx.json"
+        echo "$name:$tag, what is in it: dist/images/$name.cdx.json"
     done
 }
 

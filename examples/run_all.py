@@ -10,6 +10,7 @@ import os
 
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before gRPC is imported: processes are started beside it
 
+import argparse
 import hashlib
 import shutil
 import subprocess
@@ -33,10 +34,13 @@ GRACE = 0.5
 
 
 def run(interrupts: Interrupts) -> None:
+    parser = argparse.ArgumentParser(prog="examples.run_all", allow_abbrev=False)
+    parser.add_argument("--python", help="run the Python examples only, by this interpreter and its packages")
+    python = parser.parse_args().python
     with throwaway_folder("examples") as folder:
         settings = {**environment(folder), "CREATOR_DEMO_SECONDS": "0.5", "CONTENTGEN_SLOTS": "3"}
         with Stack(settings, folder / "logs", GRACE, interrupts) as stack:
-            _Examples(stack, folder / "logs").run()
+            _Examples(stack, folder / "logs").run(python)
     print("\nall examples ended well")
 
 
@@ -47,25 +51,52 @@ class _Examples:
         self._stack = stack
         self._logs = logs
 
-    def run(self) -> None:
-        """Raises StackError where one fails, Interrupted where a signal came."""
+    def run(self, python: str | None) -> None:
+        """Runs all, or the Python ones by this one. Raises StackError where one fails, Interrupted by a signal."""
         with ContentGenerationClient(self._stack.target) as client:
             client.create_account("examples")  # the first: account 1, which they use
         for name in PYTHON:
-            self._example(f"python/{name}", sys.executable)
+            self._example(f"python/{name}", python or sys.executable)
+        if python:
+            return
         if shutil.which("node") and shutil.which("npm"):
-            self._example("node/submit_and_wait.js", "node", NODE_PATH=str(self._node_modules()))
+            self._example("node/submit_and_wait.js", "node", NODE_PATH=str(self._node_modules("node")))
+            self._typescript()
         else:
-            print("\n== examples/node is skipped: it needs node and npm, which are not here (Debian: apt install npm)")
+            print(
+                "\n== those for Node are skipped: they need node and npm, which are not here (Debian: apt install npm)"
+            )
 
     def _example(self, name: str, program: str, **variables: str) -> None:
         print(f"\n== examples/{name}", flush=True)
         variables["CONTENTGEN_SCHEDULER"] = self._stack.target
         self._program(f"examples/{name}", [program, str(HERE / name)], variables, LIMIT)
 
-    def _program(self, name: str, argv: Sequence[str], variables: Mapping[str, str], within: float) -> None:
+    def _typescript(self) -> None:
+        """Builds it in a copy: the checkout stays as it is."""
+        print("\n== examples/typescript/watch_until_ended.ts", flush=True)
+        folder = self._logs.parent / "typescript"
+        shutil.copytree(HERE / "typescript", folder, ignore=shutil.ignore_patterns("node_modules", "gen", "build"))
+        (folder / "node_modules").symlink_to(self._node_modules("typescript"))
+        programs, protos = folder / "node_modules/.bin", HERE.parent / "protos"
+        path = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(folder)}
+        generate = ["buf", "generate", str(protos), "--path", str(protos / "contentgen/v1")]
+        for name, argv in (
+            ("buf", generate),
+            ("tsc", ["tsc"]),
+            ("the example", ["node", "build/watch_until_ended.js"]),
+        ):
+            variables = {**path, "CONTENTGEN_SCHEDULER": self._stack.target}
+            self._program(
+                name, [shutil.which(argv[0], path=path["PATH"]) or argv[0], *argv[1:]], variables, LIMIT, folder
+            )
+
+    def _program(
+        self, name: str, argv: Sequence[str], variables: Mapping[str, str], within: float, folder: Path | None = None
+    ) -> None:
         """Runs it to its end; however that comes, nothing of it is left."""
-        with subprocess.Popen(argv, env={**os.environ, **variables}, stdin=subprocess.DEVNULL) as process:
+        environment = {**os.environ, **variables}
+        with subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, cwd=folder) as process:
             try:
                 self._stack.until(lambda: process.poll() is not None, within=within, what=f"{name} has ended")
             finally:
@@ -73,13 +104,13 @@ class _Examples:
         if process.returncode != 0:
             raise StackError(f"{name} has ended with status {process.returncode}", self._logs)
 
-    def _node_modules(self) -> Path:
-        """What the Node example needs, installed once for each package.json, outside the checkout."""
-        manifest = HERE / "node" / "package.json"
+    def _node_modules(self, example: str) -> Path:
+        """What an example needs, installed once for each package.json, outside the checkout."""
+        manifest = HERE / example / "package.json"
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "contentgen"
-        installed = cache / f"examples-node-{hashlib.sha256(manifest.read_bytes()).hexdigest()[:12]}"
+        installed = cache / f"examples-{example}-{hashlib.sha256(manifest.read_bytes()).hexdigest()[:12]}"
         if not installed.exists():
-            print(f"\ninstalling what examples/node needs into {installed}", flush=True)
+            print(f"\ninstalling what examples/{example} needs into {installed}", flush=True)
             cache.mkdir(parents=True, exist_ok=True)
             self._install(manifest, installed)
         return installed / "node_modules"

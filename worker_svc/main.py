@@ -13,7 +13,6 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import NoReturn
 
 import structlog
@@ -21,6 +20,7 @@ import structlog
 from contentgen import variables
 from contentgen.service.logs import ignore_level_signals
 from contentgen.service.settings import EXIT_STATUS, SettingsError, exports_traces
+from contentgen.version import own_version
 from worker_svc import config_command, try_command
 from worker_svc.config import WorkerSettings, configure_logging, read_settings
 from worker_svc.folder import FolderError, WorkerFolder, take_folder
@@ -86,7 +86,7 @@ def _serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, *, trac
 
         tracer = OtelTracer(folder.identity.worker_id)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        status = runner.run(serve(settings, folder, guard, version("contentgen-grpc"), tracer))
+        status = runner.run(serve(settings, folder, guard, own_version(), tracer))
     tracer.close(EXPORT_TIMEOUT)
     return status
 

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 from console_svc.submits.fields import TYPED, Values, read
@@ -19,7 +19,7 @@ from console_svc.web.forms import BadValue, Form
 from console_svc.web.language import refused, text
 from console_svc.web.sessions import Session
 from console_svc.web.work import Work, patiently
-from contentgen import RequestError, ResourceNotFoundException
+from contentgen import NewTask, RequestError, ResourceNotFoundException
 from contentgen.client.tasks import OF_ONE_SUBMIT, batches
 from contentgen.submit_fields import NAMES
 
@@ -161,7 +161,7 @@ async def submit(session: Session, rows: Sequence[Row], work: Work) -> None:
 
 async def _taken(session: Session, batch: Sequence[Row], work: Work) -> None:
     try:
-        await patiently(partial(session.client.submit_tasks, [row.values for row in batch]))
+        await patiently(partial(session.client.submit_tasks, [cast("NewTask", row.values) for row in batch]))
         work.done += len(batch)
     except RequestError as error:
         if not (isinstance(error, ResourceNotFoundException) or error.reason in OF_ONE_SUBMIT):

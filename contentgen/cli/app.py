@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -29,6 +28,7 @@ from contentgen.cli.commands import (
 )
 from contentgen.cli.completion import context_names
 from contentgen.cli.values import option
+from contentgen.version import own_version
 
 PROGRAM = "contentgen"
 
@@ -51,7 +51,7 @@ _EXAMPLES = (
 
 def _version(requested: bool) -> None:
     if requested:
-        typer.echo(version("contentgen-grpc"))
+        typer.echo(own_version())
         raise typer.Exit
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from contentgen.cli import contexts
-from contentgen.cli.connection import Connection, Target
+from contentgen.cli.connection import Connection, target_of
 from contentgen.cli.failures import Failure, Status, error_line, status_of
 from contentgen.cli.output import Format, Output
 from contentgen.cli.values import option
@@ -73,7 +73,7 @@ class Session:
 
     def failed(self, error: RequestError) -> Status:
         """Prints a call's error to standard error; returns the exit status."""
-        self.output.complain(error_line(error, self.connection.target))
+        self.output.complain(error_line(error))
         return status_of(error)
 
 
@@ -125,7 +125,7 @@ def _connecting(body: Callable[..., int | None]) -> Callable[..., None]:
             destination.note(f"note: {notice}")
         flags = given.variables if scheduler is None else {**given.variables, "CONTENTGEN_SCHEDULER": scheduler}
         settings = contexts.variables(given.context, flags)
-        target = Target.of(flags, settings)
+        target = target_of(flags, settings)
         account = _account(os.environ.get("CONTENTGEN_ACCOUNT") or settings.get("CONTENTGEN_ACCOUNT"))
 
         def call() -> int | None:

@@ -14,10 +14,11 @@ from google.protobuf.descriptor import EnumDescriptor
 
 from contentgen.cli import contexts
 from contentgen.cli.cells import line
-from contentgen.cli.connection import Connection, Target
+from contentgen.cli.connection import Connection, target_of
 from contentgen.client.client import MessageMethods
 from contentgen.client.documents import PUBLISH_STATUS, TASK_STATUS, label
 from contentgen.client.errors import RequestError
+from contentgen.client.target import Target
 from contentgen.client.transport import Pages, run
 
 T = TypeVar("T")
@@ -75,7 +76,7 @@ def _target(context: typer.Context) -> Target:
     if scheduler := context.params.get("scheduler"):
         parameters["scheduler"] = scheduler
     flags = {variable: parameters.get(key) for key, variable in contexts.SETTINGS.items() if key != "account"}
-    return Target.of(flags, contexts.variables(parameters.get("context_name"), flags))
+    return target_of(flags, contexts.variables(parameters.get("context_name"), flags))
 
 
 def context_names(incomplete: str) -> list[str]:

@@ -14,5 +14,7 @@ from contentgen.client.results import *  # noqa: F403 - the names of its `__all_
 from contentgen.client.tasks import TaskFilter as TaskFilter
 from contentgen.client.watch import AsyncWatch as AsyncWatch
 from contentgen.client.watch import Watch as Watch
+from contentgen.submit_fields import NewTask as NewTask
+from contentgen.submit_fields import ScheduledTask as ScheduledTask
 from contentgen.submit_fields import SubmitFields as SubmitFields
 from contentgen.submit_fields import TaskChanges as TaskChanges

@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 
 from contentgen.client.errors import RequestError, request_error
+from contentgen.client.target import Target
 from contentgen.client.transport import CLOSED, Request, Response, Signal, Stream, Stubs, Transport
 
 
@@ -21,10 +22,16 @@ class AioTransport(Transport):
     """Belongs to the event loop of its first call; all tasks of the loop may share it."""
 
     def __init__(
-        self, connect: Callable[[], grpc.aio.Channel], *, owned: bool, token: str | None, timeout: float
+        self,
+        connect: Callable[[], grpc.aio.Channel],
+        *,
+        owned: bool,
+        token: str | None,
+        timeout: float,
+        target: Target | None,
     ) -> None:
         """`connect`: called at the first call, on its loop. `owned`: whether `close` closes the channel."""
-        super().__init__(token, timeout)
+        super().__init__(token, timeout, target)
         self._connect = connect
         self._owned = owned
         self._channel: grpc.aio.Channel | None = None
@@ -43,7 +50,7 @@ class AioTransport(Transport):
     ) -> Response:
         self._check_open()
         method = cast("grpc.aio.UnaryUnaryMultiCallable[Request, Response]", rpc)
-        with _failures():
+        with _failures(self._target):
             return _readable(
                 await method(request, timeout=self.timeout + waits, metadata=self._metadata + self._span())
             )
@@ -52,9 +59,9 @@ class AioTransport(Transport):
         self, rpc: grpc.UnaryStreamMultiCallable[Request, Response], request: Request, *, timeout: float
     ) -> Stream[Response]:
         method = cast("grpc.aio.UnaryStreamMultiCallable[Request, Response]", rpc)
-        with _failures():
+        with _failures(self._target):
             call = method(request, timeout=timeout, metadata=self._metadata)
-        return AioStream(call)
+        return AioStream(call, self._target)
 
     def signal(self) -> asyncio.Event:
         return asyncio.Event()
@@ -72,12 +79,12 @@ class AioTransport(Transport):
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
+def _failures(target: Target | None) -> Iterator[None]:
     """Raises what the blocking transport raises."""
     try:
         yield
     except grpc.RpcError as error:
-        raise request_error(error) from error
+        raise request_error(error, target) from error
     except grpc.aio.UsageError as error:
         raise ValueError(CLOSED) from error
     except grpc.aio.BaseError as error:
@@ -97,14 +104,15 @@ def _readable(answer: Response | None) -> Response:
 
 
 class AioStream(Generic[Response]):
-    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, Response]) -> None:
+    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, Response], target: Target | None) -> None:
         self._call = call
+        self._target = target
 
     def __del__(self) -> None:
         self._call.cancel()  # grpc.aio goes on with a call that nobody has any more
 
     async def connected(self) -> bool | None:
-        with _failures():
+        with _failures(self._target):
             await self._call.initial_metadata()  # waits for it: a scheduler sends it as soon as it has taken the call
         if not self._call.done():
             return True
@@ -112,7 +120,7 @@ class AioStream(Generic[Response]):
         return None
 
     async def read(self) -> Response | None:
-        with _failures():
+        with _failures(self._target):
             answer = await self._call.read()
         return None if answer is grpc.aio.EOF else _readable(cast("Response", answer))
 

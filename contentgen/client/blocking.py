@@ -12,6 +12,7 @@ from typing import Generic, cast
 import grpc
 
 from contentgen.client.errors import request_error
+from contentgen.client.target import Target
 from contentgen.client.transport import Metadata, Request, Response, Signal, Stream, Stubs, Transport, current_span
 
 
@@ -25,10 +26,11 @@ class BlockingTransport(Transport):
         owned: bool,
         token: str | None,
         timeout: float,
+        target: Target | None = None,
         span: Callable[[], Metadata] = current_span,
     ) -> None:
         """`owned`: whether `close` closes the channel."""
-        super().__init__(token, timeout, span)
+        super().__init__(token, timeout, target, span)
         self._channel = channel
         self._owned = owned
         self._stubs = Stubs(self._channel)
@@ -44,12 +46,12 @@ class BlockingTransport(Transport):
         try:
             return rpc(request, timeout=self.timeout + waits, metadata=self._metadata + self._span())
         except grpc.RpcError as error:
-            raise request_error(error) from error
+            raise request_error(error, self._target) from error
 
     def stream(
         self, rpc: grpc.UnaryStreamMultiCallable[Request, Response], request: Request, *, timeout: float
     ) -> Stream[Response]:
-        return BlockingStream(rpc(request, timeout=timeout, metadata=self._metadata))
+        return BlockingStream(rpc(request, timeout=timeout, metadata=self._metadata), self._target)
 
     def signal(self) -> threading.Event:
         return threading.Event()
@@ -65,8 +67,11 @@ class BlockingTransport(Transport):
 
 
 class BlockingStream(Generic[Response]):
-    def __init__(self, call: grpc._CallIterator[Response]) -> None:  # by its type stubs: gRPC itself has no name for it
+    def __init__(
+        self, call: grpc._CallIterator[Response], target: Target | None
+    ) -> None:  # that name has its type stub
         self._call = call
+        self._target = target
 
     async def connected(self) -> bool | None:
         self._call.initial_metadata()  # waits for it: a scheduler sends it as soon as it has taken the call
@@ -75,7 +80,7 @@ class BlockingStream(Generic[Response]):
         if self._call.code() is grpc.StatusCode.OK:
             return None
         assert isinstance(self._call, grpc.RpcError)  # what a stub returns for a stream is what it raises
-        raise request_error(self._call) from self._call
+        raise request_error(self._call, self._target) from self._call
 
     async def read(self) -> Response | None:
         try:
@@ -83,7 +88,7 @@ class BlockingStream(Generic[Response]):
         except StopIteration:
             return None
         except grpc.RpcError as error:
-            raise request_error(error) from error
+            raise request_error(error, self._target) from error
 
     def cancel(self) -> object:
         return self._call.cancel()

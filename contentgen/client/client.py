@@ -20,6 +20,7 @@ from contentgen.client.methods import Asyncio, Blocking, Messages
 from contentgen.client.publish_pool import PublishPoolMethods
 from contentgen.client.schedules import ScheduleMethods
 from contentgen.client.system import AuditMethods, SystemMethods, WorkerPoolMethods
+from contentgen.client.target import Target
 from contentgen.client.task_control import TaskControlMethods
 from contentgen.client.task_progress import TaskProgressMethods
 from contentgen.client.tasks import TaskMethods
@@ -69,7 +70,7 @@ class ContentGenerationClient(_AllMethods, Blocking):
 
     def __init__(
         self,
-        target: str,
+        target: str | None = None,
         *,
         token: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
@@ -79,19 +80,25 @@ class ContentGenerationClient(_AllMethods, Blocking):
         """Connects at the first call.
 
         Args:
-            target: any gRPC target, such as `host:50051` or `ipv4:10.0.0.1:50051,10.0.0.2:50051`; calls go to its
-                addresses in turn, and past those that are away.
+            target: a host, with a port unless it is 50051, or any gRPC target, such as
+                `ipv4:10.0.0.1:50051,10.0.0.2:50051`; calls go to its addresses in turn, and past those that are away.
+                None: what the environment says, as for the command: CONTENTGEN_SCHEDULER, else `127.0.0.1:50051`, with
+                CONTENTGEN_TOKEN or CONTENTGEN_TOKEN_FILE, CONTENTGEN_TLS_CA, CONTENTGEN_TLS_CLIENT_CERT and
+                CONTENTGEN_TLS_CLIENT_KEY.
             token: sent with every call, for a scheduler that asks for one.
             credentials: of a TLS channel, such as `grpc.ssl_channel_credentials(ca)`; None: plaintext.
             timeout: seconds that a call may take, beyond what it asks the scheduler to wait.
             channel: used instead of one to `target`, and left open by `close`; it retries no call by itself.
+
+        Raises:
+            ValueError: the environment names no scheduler, no token, or a file that can't be read.
         """
-        transport = BlockingTransport(
-            open_channel(target, credentials) if channel is None else channel,
-            owned=channel is None,
-            token=token,
-            timeout=timeout,
-        )
+        if channel is not None:
+            transport = BlockingTransport(channel, owned=False, token=token, timeout=timeout)
+        else:
+            place = Target.given(target, token, credentials)
+            channel = open_channel(place.as_one, place.credentials)
+            transport = BlockingTransport(channel, owned=True, token=place.token, timeout=timeout, target=place)
         super().__init__(transport)
         self._close = transport.close
 
@@ -121,7 +128,7 @@ class AsyncContentGenerationClient(AsyncMethods):
 
     def __init__(
         self,
-        target: str,
+        target: str | None = None,
         *,
         token: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
@@ -132,12 +139,14 @@ class AsyncContentGenerationClient(AsyncMethods):
 
         The arguments are those of ContentGenerationClient; a `channel` is one of grpc.aio.
         """
-        transport = AioTransport(
-            lambda: open_aio_channel(target, credentials) if channel is None else channel,
-            owned=channel is None,
-            token=token,
-            timeout=timeout,
-        )
+        if channel is not None:
+            transport = AioTransport(lambda: channel, owned=False, token=token, timeout=timeout, target=None)
+        else:
+            place = Target.given(target, token, credentials)
+            address, secure = place.as_one, place.credentials
+            transport = AioTransport(
+                lambda: open_aio_channel(address, secure), owned=True, token=place.token, timeout=timeout, target=place
+            )
         super().__init__(transport)
         self._close = transport.close
 

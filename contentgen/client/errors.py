@@ -16,6 +16,8 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from contentgen.client.results import Task
+from contentgen.client.target import Target
+from contentgen.client.unanswered import described
 from contentgen.v1 import task_pb2
 
 __all__ = [
@@ -267,8 +269,8 @@ BY_REASON: Mapping[str, type[RequestError]] = {
 }
 
 
-def request_error(error: grpc.RpcError) -> RequestError:
-    """Returns the exception for a call that failed, by its reason, or else by its status."""
+def request_error(error: grpc.RpcError, target: Target | None) -> RequestError:
+    """Returns the exception for a call to `target` that failed, by its reason, or else by its status."""
     code = error.code().name
     info, retry, bad_request = _details(error)
     attributes: dict[str, Any] = {
@@ -281,6 +283,8 @@ def request_error(error: grpc.RpcError) -> RequestError:
         ],
     }
     message = error.details() or ""
+    if not info.reason:
+        message = described(code, message, target)
     if info.reason == "INVALID_STATE":
         states = info.metadata
         return InvalidStateException(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -12,6 +11,7 @@ from contentgen.client.methods import Methods, lists, plain, returns, returns_by
 from contentgen.client.results import CatchUp, Overlap, Schedule
 from contentgen.client.tasks import PAGE_SIZE, set_field, submit_request
 from contentgen.client.transport import Pages
+from contentgen.submit_fields import ScheduledTask, TaskChanges
 from contentgen.v1 import schedule_service_pb2 as pb
 from contentgen.v1 import task_pb2
 
@@ -30,7 +30,7 @@ class ScheduleMethods(Methods):
         self,
         account_id: int,
         cron: str,
-        task: Mapping[str, Any],
+        task: ScheduledTask,
         *,
         name: str = "",
         time_zone: str = "UTC",
@@ -121,8 +121,8 @@ class ScheduleMethods(Methods):
         schedule_id: int,
         *,
         cron: str | None = None,
-        task: Mapping[str, Any] | None = None,
-        task_changes: Mapping[str, Any] | None = None,
+        task: ScheduledTask | None = None,
+        task_changes: TaskChanges | None = None,
         name: str | None = None,
         time_zone: str | None = None,
         catch_up: CatchUp | None = None,

@@ -11,7 +11,7 @@ from contentgen.client.errors import FailedPrecondition
 from contentgen.client.methods import Methods, Replacement, plain, returns, returns_by, returns_whether_found, takes
 from contentgen.client.results import Task, TaskStatus
 from contentgen.client.tasks import TaskFilter, set_field, task_filter
-from contentgen.submit_fields import TaskChanges, TaskFields
+from contentgen.submit_fields import BriefFields, LastingFields, TaskChanges, TaskFields
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
@@ -43,7 +43,7 @@ class TaskControlMethods(Methods):
         return (await self._call(self._stubs.tasks.CancelTask, request)).task
 
     @returns(Task)
-    @takes(TaskChanges, TaskFields)
+    @takes(TaskChanges, BriefFields, LastingFields, TaskFields)
     async def update_task(
         self,
         task_id: str,

@@ -20,7 +20,7 @@ from contentgen.client.results import (
     TaskStatus,
 )
 from contentgen.client.transport import Pages
-from contentgen.submit_fields import BY_NAME, Kind, SubmitFields, TaskFields
+from contentgen.submit_fields import BY_NAME, FixedFields, Kind, LastingFields, NewTask, SubmitFields, TaskFields
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
@@ -44,7 +44,7 @@ def _statuses(tasks: list[task_pb2.Task | None]) -> list[Task | None]:
 
 class TaskMethods(Methods):
     @returns_by(_task_id)
-    @takes(TaskFields, SubmitFields)
+    @takes(LastingFields, TaskFields, FixedFields, SubmitFields)
     async def submit_task(  # noqa: PLR0917 - the old application's own order
         self,
         account_id: int,
@@ -94,7 +94,7 @@ class TaskMethods(Methods):
         return await self._call(self._stubs.tasks.SubmitTask, _submit(request))
 
     @returns_by(_task_ids)
-    async def submit_tasks(self, tasks: Iterable[Mapping[str, Any] | SubmitRequest]) -> pb.BatchSubmitTasksResponse:
+    async def submit_tasks(self, tasks: Iterable[NewTask | SubmitRequest]) -> pb.BatchSubmitTasksResponse:
         """Submits 1 to 1,000 tasks in one transaction, all or none, and returns their ids in order.
 
         Args:
@@ -103,6 +103,7 @@ class TaskMethods(Methods):
 
         Raises:
             ValueError: a name that is no argument of `submit_task`.
+            TypeError: a field of another type.
             RequestError: as `submit_task`; InvalidArgument names the task by its index.
 
         Example:
@@ -300,7 +301,7 @@ class TaskMethods(Methods):
         return (await self._call(self._stubs.tasks.GetTaskHistory, request)).points
 
 
-def _submit(task: Mapping[str, Any] | SubmitRequest) -> SubmitRequest:
+def _submit(task: NewTask | SubmitRequest) -> SubmitRequest:
     """Returns a submit with a `request_id`, by which it makes one task however often it arrives."""
     request = task if isinstance(task, SubmitRequest) else submit_request(**task)
     request.request_id = request.request_id or uuid.uuid4().hex
@@ -308,6 +309,18 @@ def _submit(task: Mapping[str, Any] | SubmitRequest) -> SubmitRequest:
 
 
 _CONVERTERS: Mapping[Kind, Callable[[Any], Any]] = {Kind.LENGTH: duration, Kind.TIME: timestamp}
+_WANTED: Mapping[Kind, str] = {
+    Kind.ID: "a whole number",
+    Kind.TEXT: "text",
+    Kind.WORDS: "text, by comma",
+    Kind.WHOLE: "a whole number",
+    Kind.NUMBER: "a number",
+    Kind.YES_NO: "True or False",
+    Kind.LENGTH: "a number of seconds",
+    Kind.TIME: "a datetime, or text in ISO 8601",
+    Kind.PAIRS: "a mapping of texts to texts",
+}
+"""What a field of each kind takes."""
 
 
 OF_ONE_SUBMIT = frozenset({"INVALID_ARGUMENT", "ACCOUNT_INACTIVE", "ACCOUNT_FORBIDDEN", "REQUEST_ID_CONFLICT"})
@@ -354,14 +367,18 @@ def set_field(message: SubmitRequest | task_pb2.Task, name: str, value: Any) -> 
         raise ValueError(f"{name!r} is no field of a submit; there are: {', '.join(BY_NAME)}")
     if value is None:
         return
-    if field.kind is Kind.PAIRS:
-        field_map = getattr(message, name)
-        field_map.clear()
-        field_map.update(value)
-    elif convert := _CONVERTERS.get(field.kind):
-        getattr(message, name).CopyFrom(convert(value))
-    else:
-        setattr(message, name, value)
+    try:
+        if field.kind is Kind.PAIRS:
+            field_map = getattr(message, name)
+            field_map.clear()
+            field_map.update(value)
+        elif convert := _CONVERTERS.get(field.kind):
+            getattr(message, name).CopyFrom(convert(value))
+        else:
+            setattr(message, name, value)
+    except (AttributeError, TypeError, ValueError) as error:  # they name neither the field nor what it takes
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"{name} should be {_WANTED[field.kind]}, not {value!r:.100}") from error
 
 
 class TaskFilter(TypedDict, total=False):

@@ -8,7 +8,6 @@ that it belongs to, by W3C Trace Context.
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 import threading
 import weakref
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import grpc
 
+from contentgen.client.target import TOKEN, Target
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
 from contentgen.v1.audit_service_pb2_grpc import AuditServiceStub
@@ -51,8 +51,6 @@ Response_co = TypeVar("Response_co", covariant=True)
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-TOKEN = re.compile(r"[!-~]+")
-"""A token that gRPC can send."""
 CLOSED = "the client is closed: make a new one"
 
 
@@ -90,14 +88,21 @@ Signal = threading.Event | asyncio.Event
 class Transport(ABC):
     """A connection to the schedulers, with what is open on it."""
 
-    def __init__(self, token: str | None, timeout: float, span: Callable[[], Metadata] = current_span) -> None:
+    def __init__(
+        self,
+        token: str | None,
+        timeout: float,
+        target: Target | None = None,
+        span: Callable[[], Metadata] = current_span,
+    ) -> None:
         """`timeout`: seconds that a call may take, beyond what it asks the scheduler to wait.
 
-        `span` tells, at each call, which span the call belongs to.
+        `target` is what messages name; `span` tells, at each call, which span the call belongs to.
         """
         if token and not TOKEN.fullmatch(token):
             raise ValueError("token should be one word of printable ASCII, without a line end")
         self.timeout = timeout
+        self._target = target
         self._metadata: Metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._span = span
         self._lock = threading.Lock()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from importlib.metadata import version
 from itertools import islice
 
 from contentgen.client.client import AsyncMethods
 from contentgen.client.results import Worker, WorkerPool
 from contentgen.doctor.findings import Finding, Phrase, fail, joined, ok, warn
 from contentgen.doctor.readable import age, line
+from contentgen.version import own_version
 
 _NAMED = 3
 """Of many things, as many are named."""
@@ -34,7 +34,7 @@ async def examined(client: AsyncMethods, who: Phrase, schedulers: Collection[str
 
 def _versions(who: Phrase, workers: Sequence[Worker], schedulers: Collection[str]) -> Iterator[Finding]:
     """Compares our version with those of the schedulers and the workers."""
-    our_version = version("contentgen-grpc")
+    our_version = own_version()
     other_schedulers = {*schedulers} - {our_version}
     other_workers = {worker["version"] or "" for worker in workers if worker["running"]} - {our_version, ""}
     differences = []

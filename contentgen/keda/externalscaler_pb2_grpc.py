@@ -5,7 +5,7 @@ import warnings
 
 from contentgen.keda import externalscaler_pb2 as contentgen_dot_keda_dot_externalscaler__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class ExternalScalerStub:
+class ExternalScalerStub(object):
     """Tells an autoscaler how many tasks need workers. On the address of CONTENTGEN_SCALER_LISTEN only, without tokens;
     every scheduler of a database answers alike, as of a second ago at most.
 
@@ -70,7 +70,7 @@ class ExternalScalerStub:
                 _registered_method=True)
 
 
-class ExternalScalerServicer:
+class ExternalScalerServicer(object):
     """Tells an autoscaler how many tasks need workers. On the address of CONTENTGEN_SCALER_LISTEN only, without tokens;
     every scheduler of a database answers alike, as of a second ago at most.
 
@@ -153,7 +153,7 @@ def add_ExternalScalerServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class ExternalScaler:
+class ExternalScaler(object):
     """Tells an autoscaler how many tasks need workers. On the address of CONTENTGEN_SCALER_LISTEN only, without tokens;
     every scheduler of a database answers alike, as of a second ago at most.
 

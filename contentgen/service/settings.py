@@ -19,6 +19,7 @@ from pydantic import ValidationError, ValidationInfo, ValidatorFunctionWrapHandl
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contentgen.variables import PREFIX
+from contentgen.version import own_version
 
 EXIT_STATUS = 78
 """The exit status of a process whose settings are wrong: EX_CONFIG of sysexits.h."""
@@ -102,6 +103,7 @@ class FlagParser(ArgumentParser):
 
     def __init__(self, program: str, **shape: Any) -> None:
         super().__init__(prog=program, argument_default=SUPPRESS, allow_abbrev=False, **shape)
+        self.add_argument("--version", action="version", version=own_version())
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         parsed, unknown = self.parse_known_args(args, namespace)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import uuid
-from importlib.metadata import version
 from threading import Thread
 
 from opentelemetry.context import Context
@@ -18,6 +17,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from contentgen.version import own_version
 
 _W3C = TraceContextTextMapPropagator()
 
@@ -29,7 +30,7 @@ class Exporter:
         """`service`: such as `scheduler`."""
         attributes = {
             "service.name": f"contentgen-{service}",
-            "service.version": version("contentgen-grpc"),
+            "service.version": own_version(),
             "service.instance.id": str(uuid.uuid4()),
         }
         resource = Resource.create({**attributes, **OTELResourceDetector().detect().attributes})

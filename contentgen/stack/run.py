@@ -10,8 +10,8 @@ import socket
 from functools import partial
 from pathlib import Path
 
-from contentgen.cli.connection import DEFAULT_SCHEDULER
 from contentgen.client import ContentGenerationClient
+from contentgen.client.target import DEFAULT_SCHEDULER
 from contentgen.stack.processes import Interrupted, Interrupts
 from contentgen.stack.services import START_LIMIT, WORKERS, Stack, command, demo_creator
 

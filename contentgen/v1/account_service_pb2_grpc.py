@@ -5,7 +5,7 @@ import warnings
 
 from contentgen.v1 import account_service_pb2 as contentgen_dot_v1_dot_account__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class AccountServiceStub:
+class AccountServiceStub(object):
     """The accounts that tasks belong to. They share the workers: an account has limits and a weight. Clients may read
     (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: see the comment of TaskService.
     """
@@ -63,7 +63,7 @@ class AccountServiceStub:
                 _registered_method=True)
 
 
-class AccountServiceServicer:
+class AccountServiceServicer(object):
     """The accounts that tasks belong to. They share the workers: an account has limits and a weight. Clients may read
     (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: see the comment of TaskService.
     """
@@ -176,7 +176,7 @@ def add_AccountServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class AccountService:
+class AccountService(object):
     """The accounts that tasks belong to. They share the workers: an account has limits and a weight. Clients may read
     (GetAccount, ListAccounts), operators may also change. Errors, lists, commits: see the comment of TaskService.
     """

@@ -5,7 +5,7 @@ import warnings
 
 from contentgen.v1 import asset_service_pb2 as contentgen_dot_v1_dot_asset__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class AssetServiceStub:
+class AssetServiceStub(object):
     """Reads the assets of contents: the pictures and other files that creators made. For clients, publishers, reviewers,
     viewers and operators. Errors: see the comment of TaskService.
 
@@ -52,7 +52,7 @@ class AssetServiceStub:
                 _registered_method=True)
 
 
-class AssetServiceServicer:
+class AssetServiceServicer(object):
     """Reads the assets of contents: the pictures and other files that creators made. For clients, publishers, reviewers,
     viewers and operators. Errors: see the comment of TaskService.
 
@@ -115,7 +115,7 @@ def add_AssetServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class AssetService:
+class AssetService(object):
     """Reads the assets of contents: the pictures and other files that creators made. For clients, publishers, reviewers,
     viewers and operators. Errors: see the comment of TaskService.
 

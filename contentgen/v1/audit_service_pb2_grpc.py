@@ -5,7 +5,7 @@ import warnings
 
 from contentgen.v1 import audit_service_pb2 as contentgen_dot_v1_dot_audit__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class AuditServiceStub:
+class AuditServiceStub(object):
     """The audit: who made which call, about what, and how it ended. For operators; the role `viewer` may read it. Errors,
     accounts, lists: see the comment of TaskService.
 
@@ -60,7 +60,7 @@ class AuditServiceStub:
                 _registered_method=True)
 
 
-class AuditServiceServicer:
+class AuditServiceServicer(object):
     """The audit: who made which call, about what, and how it ended. For operators; the role `viewer` may read it. Errors,
     accounts, lists: see the comment of TaskService.
 
@@ -114,7 +114,7 @@ def add_AuditServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class AuditService:
+class AuditService(object):
     """The audit: who made which call, about what, and how it ended. For operators; the role `viewer` may read it. Errors,
     accounts, lists: see the comment of TaskService.
 

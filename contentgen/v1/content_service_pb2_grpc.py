@@ -5,7 +5,7 @@ import warnings
 
 from contentgen.v1 import content_service_pb2 as contentgen_dot_v1_dot_content__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class ContentServiceStub:
+class ContentServiceStub(object):
     """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
     contents and the pool, claim, renew and report; `reviewer` may read both, edit and review contents, and edit the pool.
     Errors, lists, commits: see the comment of TaskService.
@@ -141,7 +141,7 @@ class ContentServiceStub:
                 _registered_method=True)
 
 
-class ContentServiceServicer:
+class ContentServiceServicer(object):
     """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
     contents and the pool, claim, renew and report; `reviewer` may read both, edit and review contents, and edit the pool.
     Errors, lists, commits: see the comment of TaskService.
@@ -587,7 +587,7 @@ def add_ContentServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class ContentService:
+class ContentService(object):
     """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
     contents and the pool, claim, renew and report; `reviewer` may read both, edit and review contents, and edit the pool.
     Errors, lists, commits: see the comment of TaskService.

@@ -5,7 +5,7 @@ import warnings
 
 from contentgen.v1 import schedule_service_pb2 as contentgen_dot_v1_dot_schedule__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class ScheduleServiceStub:
+class ScheduleServiceStub(object):
     """Schedules: each submits the same task again and again, at the times of a cron line. For clients (role `client`) and
     operators. Errors, accounts, lists, commits: see the comment of TaskService.
 
@@ -99,7 +99,7 @@ class ScheduleServiceStub:
                 _registered_method=True)
 
 
-class ScheduleServiceServicer:
+class ScheduleServiceServicer(object):
     """Schedules: each submits the same task again and again, at the times of a cron line. For clients (role `client`) and
     operators. Errors, accounts, lists, commits: see the comment of TaskService.
 
@@ -306,7 +306,7 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class ScheduleService:
+class ScheduleService(object):
     """Schedules: each submits the same task again and again, at the times of a cron line. For clients (role `client`) and
     operators. Errors, accounts, lists, commits: see the comment of TaskService.
 

@@ -5,7 +5,7 @@ import warnings
 
 from contentgen.v1 import task_service_pb2 as contentgen_dot_v1_dot_task__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class TaskServiceStub:
+class TaskServiceStub(object):
     """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators; the role `viewer` may
     call what only reads, here and in all services.
 
@@ -185,7 +185,7 @@ class TaskServiceStub:
                 _registered_method=True)
 
 
-class TaskServiceServicer:
+class TaskServiceServicer(object):
     """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators; the role `viewer` may
     call what only reads, here and in all services.
 
@@ -751,7 +751,7 @@ def add_TaskServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class TaskService:
+class TaskService(object):
     """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators; the role `viewer` may
     call what only reads, here and in all services.
 

@@ -5,7 +5,7 @@ import warnings
 
 from contentgen.v1 import webhook_service_pb2 as contentgen_dot_v1_dot_webhook__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class WebhookServiceStub:
+class WebhookServiceStub(object):
     """Webhooks: addresses that the schedulers tell what happens to tasks and contents. For operators; the role
     `viewer` may read. Errors, lists, commits: see the comment of TaskService.
 
@@ -112,7 +112,7 @@ class WebhookServiceStub:
                 _registered_method=True)
 
 
-class WebhookServiceServicer:
+class WebhookServiceServicer(object):
     """Webhooks: addresses that the schedulers tell what happens to tasks and contents. For operators; the role
     `viewer` may read. Errors, lists, commits: see the comment of TaskService.
 
@@ -336,7 +336,7 @@ def add_WebhookServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class WebhookService:
+class WebhookService(object):
     """Webhooks: addresses that the schedulers tell what happens to tasks and contents. For operators; the role
     `viewer` may read. Errors, lists, commits: see the comment of TaskService.
 

@@ -5,7 +5,7 @@ import warnings
 
 from contentgen.v1 import worker_pool_service_pb2 as contentgen_dot_v1_dot_worker__pool__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class WorkerPoolServiceStub:
+class WorkerPoolServiceStub(object):
     """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool and
     GetDispatchStatus. Errors and commits: see the comment of TaskService.
 
@@ -76,7 +76,7 @@ class WorkerPoolServiceStub:
                 _registered_method=True)
 
 
-class WorkerPoolServiceServicer:
+class WorkerPoolServiceServicer(object):
     """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool and
     GetDispatchStatus. Errors and commits: see the comment of TaskService.
 
@@ -239,7 +239,7 @@ def add_WorkerPoolServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class WorkerPoolService:
+class WorkerPoolService(object):
     """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool and
     GetDispatchStatus. Errors and commits: see the comment of TaskService.
 

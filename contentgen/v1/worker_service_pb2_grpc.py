@@ -5,7 +5,7 @@ import warnings
 
 from contentgen.v1 import worker_service_pb2 as contentgen_dot_v1_dot_worker__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class WorkerServiceStub:
+class WorkerServiceStub(object):
     """For workers (role `worker`): leases and reports. The comment of Lease specifies the protocol.
     """
 
@@ -47,7 +47,7 @@ class WorkerServiceStub:
                 _registered_method=True)
 
 
-class WorkerServiceServicer:
+class WorkerServiceServicer(object):
     """For workers (role `worker`): leases and reports. The comment of Lease specifies the protocol.
     """
 
@@ -413,7 +413,7 @@ def add_WorkerServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class WorkerService:
+class WorkerService(object):
     """For workers (role `worker`): leases and reports. The comment of Lease specifies the protocol.
     """
 

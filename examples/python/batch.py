@@ -13,7 +13,7 @@ import sys
 import uuid
 from collections import Counter
 
-from contentgen import ContentGenerationClient
+from contentgen import ContentGenerationClient, NewTask
 
 ACCOUNT = 1
 TOPICS = (
@@ -29,7 +29,7 @@ LIMIT = 120.0  # seconds a task
 def main(target: str) -> str | None:
     """What went wrong, for the exit status; None where nothing did."""
     order = f"order-{uuid.uuid4().hex[:8]}"  # of the caller's own records, in earnest
-    batch = [
+    batch: list[NewTask] = [
         {
             "account_id": ACCOUNT,
             "topic": topic,

@@ -12,7 +12,7 @@ import aiohttp
 import psutil
 from playwright.async_api import Page, async_playwright
 
-from contentgen import AsyncContentGenerationClient
+from contentgen import AsyncContentGenerationClient, NewTask
 from lab.benchmarks import scenario
 from lab.benchmarks.goals import PAGE_MS, SEEN_MS, Figure, Goal
 from lab.benchmarks.stack import Stack
@@ -67,7 +67,7 @@ async def _fill(stack: Stack, tasks: int, workers: int, depth: int) -> None:
     completed = tasks // BATCH * BATCH - pending
     await scenario.load(stack, completed, batch=BATCH, in_flight=4)
     async with AsyncContentGenerationClient(stack.target) as client:
-        for_review = {"account_id": stack.accounts[0], "topic": "an article to look at", "auto_approve": False}
+        for_review: NewTask = {"account_id": stack.accounts[0], "topic": "an article to look at", "auto_approve": False}
         await client.submit_tasks([for_review] * TO_REVIEW)
     async with scenario.noop_workers(stack, workers, depth) as running:
         await scenario.drain(stack, running, completed + TO_REVIEW)

@@ -13,14 +13,14 @@ from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from queue import PriorityQueue
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import grpc
 import standardwebhooks
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from contentgen import ContentGenerationClient, InvalidStateException, RequestError
+from contentgen import ContentGenerationClient, InvalidStateException, NewTask, RequestError, ScheduledTask
 from lab.chaos import evidence
 from lab.chaos.collected import sha256
 from lab.chaos.creator import PICTURES
@@ -112,7 +112,7 @@ def wish(chance: random.Random, request_id: str, account_ids: Sequence[int]) -> 
 
 _CLIENTS = 4
 _JITTER = 20.0
-_TASK = {
+_TASK: ScheduledTask = {
     "topic": "a topic that a schedule submits",
     "max_retries": 20,
     "creator_options": {"chaos-seconds": "0.5", "chaos-file": "1000"},
@@ -166,7 +166,7 @@ class Load(Callers):
     def _submit(self, client: ContentGenerationClient, wishes: Sequence[Wish]) -> None:
         def call() -> list[str]:
             if len(wishes) > 1:
-                return client.submit_tasks(item.arguments for item in wishes)
+                return client.submit_tasks(cast("NewTask", item.arguments) for item in wishes)
             return [client.submit_task(**wishes[0].arguments)]
 
         task_ids = self.repeated(call, "submit", patient=not wishes[0].gives_up) or [""] * len(wishes)

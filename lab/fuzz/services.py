@@ -233,7 +233,7 @@ class Gardener(_Beside):
         for account_id in HOSTILE_ACCOUNTS:
             client.update_account(account_id, active=True, **_UNLIMITED)
             client.resume_dispatch(account_id)
-        tasks: list[dict[str, Any]] = [  # of a priority that is within any limit
+        tasks: list[Any] = [  # of a priority that is within any limit
             {"account_id": account_id, "topic": "to be attacked", "auto_approve": approve, "priority": 1}
             for account_id in HOSTILE_ACCOUNTS
             for approve in (True, False) * 3

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -251,7 +250,6 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     Raises SettingsError naming all problems, and SystemExit after `--help` or `--version`.
     """
     parser = settings_parser("contentgen-scheduler", _DESCRIPTION, Settings.model_fields)
-    parser.add_argument("--version", action="version", version=version("contentgen-grpc"))
     return service.read_settings(Settings, parser, arguments)
 
 

@@ -8,7 +8,6 @@ import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -16,6 +15,7 @@ from grpc import aio
 
 from contentgen.service.metrics import MetricsEndpoint, Sampling
 from contentgen.service.settings import SettingsError
+from contentgen.version import own_version
 from scheduler_svc.accounts.service import AccountService
 from scheduler_svc.assets.loop import AssetCollection
 from scheduler_svc.assets.media_types import Looks
@@ -136,7 +136,7 @@ class Replica:
         self._auth: AuthInterceptor | None = None
         self._certificates: Certificates | None = None
         self._file_reloads: list[FileReload] = []
-        self._metrics = Metrics(version("contentgen-grpc")) if settings.metrics_listen else None
+        self._metrics = Metrics(own_version()) if settings.metrics_listen else None
         self._endpoint: MetricsEndpoint | None = None
         self._scaler: aio.Server | None = None
         self.port = 0
@@ -440,7 +440,7 @@ class Replica:
     def _state(self) -> ReplicaState:
         return ReplicaState(
             self.scheduler_id,
-            version("contentgen-grpc"),
+            own_version(),
             self._start_time,
             None,
             self.health.serving,

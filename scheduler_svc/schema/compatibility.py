@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.metadata import version
 from typing import NamedTuple
 
 import sqlalchemy as sa
+
+from contentgen.version import own_version
 
 _REVISION = sa.text("SELECT version_num FROM alembic_version")
 """The revision of the schema."""
@@ -17,9 +17,6 @@ _DECLARE = sa.text("""
     ON CONFLICT ("only") DO UPDATE SET oldest_code = excluded.oldest_code, migrated_by = excluded.migrated_by
 """)
 """Declares which code may run on the schema, with each migration."""
-
-_version = cache(version)
-"""Each migration asks for it, and it takes longer than most of them."""
 
 
 class Declaration(NamedTuple):
@@ -51,7 +48,7 @@ def declaration(connection: sa.Connection) -> Declaration | None:
 
 def declare(connection: sa.Connection, oldest_code: str) -> None:
     """Writes the declaration, as part of a migration's transaction."""
-    connection.execute(_DECLARE, {"oldest_code": oldest_code, "migrated_by": _version("contentgen-grpc")})
+    connection.execute(_DECLARE, {"oldest_code": oldest_code, "migrated_by": own_version()})
 
 
 def check_compatible(revision: str, declaration: Declaration | None, newest: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 
 from google.protobuf.duration_pb2 import Duration
 
 from contentgen.v1 import system_service_pb2 as pb
 from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
+from contentgen.version import own_version
 from scheduler_svc.config import Settings
 from scheduler_svc.domain.system import LockHolder, ReplicaState, System
 from scheduler_svc.runtime.access import Limits, caller, methods_of
@@ -25,7 +25,7 @@ class SystemService(SystemServiceServicer):
     async def GetSystem(self, request: pb.GetSystemRequest, context: object) -> pb.GetSystemResponse:
         system = await self._systems.get()
         return pb.GetSystemResponse(
-            version=version("contentgen-grpc"),
+            version=own_version(),
             replicas=[_replica(replica) for replica in system.replicas],
             lock_holders=[_holder(holder) for holder in system.lock_holders],
             database=pb.Database(**system.database._asdict()),

@@ -14,12 +14,12 @@ import socket
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import standardwebhooks
 
+from contentgen.version import own_version
 from scheduler_svc.domain.clock import boottime
 from scheduler_svc.domain.webhook import AddressPolicy, DeliveryAttempt, Response, url_problem
 
@@ -185,7 +185,7 @@ def _headers(attempt: DeliveryAttempt, body: str, now: datetime) -> dict[str, st
     return {
         "content-type": "application/json",
         "accept-encoding": "identity",
-        "user-agent": f"contentgen/{version('contentgen-grpc')}",
+        "user-agent": f"contentgen/{own_version()}",
         "webhook-id": attempt.message_id,
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": " ".join(signatures),

@@ -21,6 +21,7 @@ from contentgen import (
     FieldViolation,
     InvalidArgument,
     InvalidStateException,
+    NewTask,
     PermissionDenied,
     RequestError,
     ResourceExhausted,
@@ -51,7 +52,7 @@ def test_each_submit_gets_its_own_request_id(scheduler: ScriptedServices, client
     assert first == again
     assert first != second
     scheduler.will("BatchSubmitTasks", pb.BatchSubmitTasksResponse(tasks=[PENDING] * 3))
-    fields = {"account_id": 1, "topic": "a topic", "timeout": 1.5}
+    fields: NewTask = {"account_id": 1, "topic": "a topic", "timeout": 1.5}
     client.submit_tasks([{**fields, "request_id": "r"}, {**fields, "request_id": None}, submit_request(**fields)])
     [batch] = scheduler.requests("BatchSubmitTasks")
     assert batch.requests[0].request_id == "r"
@@ -69,7 +70,11 @@ def test_each_submit_gets_its_own_request_id(scheduler: ScriptedServices, client
 
 def test_a_batch_with_an_unknown_argument_is_refused(client: ContentGenerationClient) -> None:
     with pytest.raises(ValueError, match="topics"):
-        client.submit_tasks([{"account_id": 1, "topics": "a topic"}])
+        client.submit_tasks([{"account_id": 1, "topics": "a topic"}])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"^priority should be a whole number, not 'high'$"):
+        client.submit_tasks([{"account_id": 1, "topic": "a topic", "priority": "high"}])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"^schedule_time should be a datetime, or text in ISO 8601, not 'soon'$"):
+        client.submit_task(1, "a topic", schedule_time="soon")
 
 
 def test_a_silent_scheduler_raises_deadline_exceeded(kind: str, scheduler: ScriptedServices) -> None:
@@ -203,7 +208,8 @@ def test_unreadable_error_details_are_ignored(
         client.get_task_status(TASK)
     assert not isinstance(raised.value, ResourceNotFoundException)
     error = raised.value
-    assert (error.code, error.message, error.reason, error.metadata) == ("NOT_FOUND", "refused", "", {})
+    message = f"the scheduler at {scheduler.target} answers NOT_FOUND: refused"
+    assert (error.code, error.message, error.reason, error.metadata) == ("NOT_FOUND", message, "", {})
 
 
 @pytest.mark.parametrize(

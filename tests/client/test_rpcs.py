@@ -76,7 +76,7 @@ def value_of(kind: Any) -> Any:
     raise AssertionError(f"no value is known of the type {kind}: give the argument in `GIVEN`")
 
 
-SUBMIT = arguments("submit_task", auto_approve=False, schedule_time="2030-01-31T08:00:00+08:00")
+SUBMIT: Any = arguments("submit_task", auto_approve=False, schedule_time="2030-01-31T08:00:00+08:00")
 EDIT = {name: value for name, value in SUBMIT.items() if BY_NAME[name].changeable}
 NAMED = {
     "BatchSubmitTasks": "submit_tasks",
@@ -198,7 +198,8 @@ def fields_set(request: Message) -> set[str]:
 
 def test_a_submit_can_set_every_field(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("BatchSubmitTasks", answer("BatchSubmitTasks"))
-    client.submit_tasks([SUBMIT, {**SUBMIT, "schedule_time": datetime(2030, 1, 31, tzinfo=UTC)}])
+    timed: Any = {**SUBMIT, "schedule_time": datetime(2030, 1, 31, tzinfo=UTC)}
+    client.submit_tasks([SUBMIT, timed])
     [batch] = scheduler.requests("BatchSubmitTasks")
     for request in batch.requests:
         assert fields_set(request) == {field.name for field in request.DESCRIPTOR.fields}
@@ -260,12 +261,12 @@ def test_a_schedule_s_task_has_the_arguments_of_a_submit(
 ) -> None:
     scheduler.will("CreateSchedule", answer("CreateSchedule"))
     own = {"account_id", "schedule_time", "expire_time", "request_id", "unique_key", "unique_for"}
-    task = {name: value for name, value in SUBMIT.items() if name not in own}
+    task: Any = {name: value for name, value in SUBMIT.items() if name not in own}
     client.create_schedule(1, "0 9 * * *", task)
     [request] = scheduler.requests("CreateSchedule")
     assert fields_set(request.template) == task.keys()
     with pytest.raises(ValueError, match="subject"):
-        client.create_schedule(1, "0 9 * * *", {"subject": "news"})
+        client.create_schedule(1, "0 9 * * *", {"subject": "news"})  # type: ignore[typeddict-item, typeddict-unknown-key]
 
 
 def test_a_part_of_a_schedule_s_task_is_changed(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:

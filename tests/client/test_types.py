@@ -17,6 +17,7 @@ from contentgen import AsyncContentGenerationClient, ContentGenerationClient, cl
 from contentgen.client import errors
 from contentgen.client.client import MessageMethods
 from tests.harness.documents import CLIENT_GUIDES, snippets
+from contentgen.client.target import Target
 
 pytestmark = pytest.mark.unit
 
@@ -43,6 +44,8 @@ def use(client: ContentGenerationClient) -> Content | None:
         for event in events:
             statuses.add(event["task"]["status"])
     task_id = client.submit_task(1, "a topic", tone="dry", timeout=60, labels={"order": "7"}, unique_key="k")
+    client.submit_tasks({"account_id": 1, "topic": topic, "timeout": 60} for topic in ("a", "b"))
+    client.create_schedule(1, "0 9 * * *", {"topic": "news", "labels": {"kind": "news"}})
     print(client.update_task(task_id, topic="another", max_retries=1, unschedule=True)["tone"])
     return client.get_content(client.wait("a", timeout=1.5)["content_id"])
 
@@ -68,6 +71,8 @@ def use(client: ContentGenerationClient, task: Task) -> None:
     client.submit_task(1, "a topic", tpoic="b")  # call-arg
     client.submit_task(1, "a topic", timeout="soon")  # arg-type
     client.update_task("a", request_id="b")  # call-arg
+    client.create_schedule(1, "0 9 * * *", {"topc": "a"})  # typeddict-unknown-key
+    client.submit_tasks([{"account_id": 1, "topc": "a"}])  # list-item
     client.iter_tasks(status="lost")  # arg-type
     print(client.get_content(1)["body"])  # index
     client.wayt("a")  # attr-defined
@@ -171,6 +176,14 @@ def test_every_exception_can_be_imported_from_the_package() -> None:
     assert all(issubclass(getattr(contentgen, name), contentgen.ContentGenerationError) for name in own)
 
 
+def test_the_package_lists_what_the_client_exports() -> None:
+    names: dict[str, Any] = {}
+    exec("from contentgen import *", names)  # noqa: S102 - what is tested
+    assert {"ContentGenerationClient", "Task", "Unavailable"} <= names.keys()
+    assert {*names} - {"__builtins__"} <= {*dir(contentgen)}
+    assert "__version__" in dir(contentgen)
+
+
 def test_what_the_package_does_not_have_is_named() -> None:
     with pytest.raises(AttributeError, match="module 'contentgen' has no attribute 'Cleint'"):
         _ = contentgen.Cleint  # type: ignore[attr-defined]
@@ -180,3 +193,17 @@ def test_a_method_of_an_instance_is_bound() -> None:
     with ContentGenerationClient("127.0.0.1:1") as instance:
         assert instance.wait.__self__ is instance  # type: ignore[attr-defined] # a bound method at run time
         assert list(inspect.signature(instance.wait).parameters) == ["task_id", "timeout", "check"]
+
+
+def test_a_client_without_an_address_is_the_environment_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert Target.given(None, None, None).as_one == "127.0.0.1:50051"
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    monkeypatch.setenv("CONTENTGEN_SCHEDULER", "10.0.0.1, 10.0.0.2:7")
+    monkeypatch.setenv("CONTENTGEN_TOKEN_FILE", str(token))
+    given = Target.given(None, None, None)
+    assert (given.as_one, given.token, given.credentials) == ("ipv4:10.0.0.1:50051,10.0.0.2:7", "secret", None)
+    assert Target.given("schedulers", None, None) == Target("schedulers:50051", None, None, from_environment=False)
+    monkeypatch.setenv("CONTENTGEN_SCHEDULER", "a,b")
+    with pytest.raises(ValueError, match="should be one name for all schedulers"):
+        ContentGenerationClient()

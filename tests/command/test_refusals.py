@@ -31,7 +31,7 @@ REFUSALS = [
     (StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", 4, "CONTENTGEN_MAX_QUEUE_SIZE"),
     (StatusCode.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", 4, "--max-pending-tasks"),
     (StatusCode.INTERNAL, "INTERNAL", 4, ""),
-    (StatusCode.UNIMPLEMENTED, "", 4, "older than this command"),
+    (StatusCode.UNIMPLEMENTED, "", 4, "older than this client"),
     (StatusCode.UNKNOWN, "", 4, "answers UNKNOWN"),
     (StatusCode.FAILED_PRECONDITION, "RETRIES_EXHAUSTED", 5, "--reset-retry-count"),
     (StatusCode.FAILED_PRECONDITION, "ACCOUNT_INACTIVE", 5, "account update"),
@@ -63,7 +63,7 @@ def test_an_unreachable_scheduler_prints_one_line() -> None:
     assert (result.status, result.out) == (4, "")
     assert result.err == (
         "contentgen: cannot reach the scheduler at 127.0.0.1:1 (Connection refused): start one (contentgen-scheduler),"
-        " or name it by --scheduler or CONTENTGEN_SCHEDULER\n"
+        " or name it by CONTENTGEN_SCHEDULER\n"
     )
 
 
@@ -141,7 +141,7 @@ WRONG = {
     "a dry run of named tasks": (["task", "retry", "task-1", "--dry-run"], "go with --all"),
     "no such context": (["--context", "none", "task", "list"], "there is no context 'none'"),
     "an empty context": (["context", "set", "x"], "give what the context is to hold"),
-    "a context of nowhere": (["context", "set", "x", "-s", "nowhere"], "'nowhere' is no scheduler"),
+    "a context of nowhere": (["context", "set", "x", "-s", "nowhere:x"], "'nowhere:x' is no scheduler"),
     "a context without a name": (["context", "set", " ", "-s", "a:1"], "give the context a name"),
     "an id of 70 bits": (["content", "show", str(1 << 70)], "is too large a number: 9223372036854775807 at most"),
     "ids of 70 bits": (["content", "delete", "1", str(1 << 70)], "is too large a number"),
@@ -150,8 +150,8 @@ WRONG = {
     "no change": (["account", "update", "1"], "give what to change"),
     "stuck after": (["doctor", "--stuck-after", "long"], "'long' should be a duration"),
     "output": (["--output", "yaml", "task", "list"], "table"),
-    "scheduler": (["--scheduler", "nowhere", "task", "list"], "'nowhere' is no scheduler: give host:port"),
-    "one of two schedulers": (["-s", "a:1,b", "task", "list"], "'b' is no scheduler"),
+    "scheduler": (["--scheduler", "nowhere:x", "task", "list"], "'nowhere:x' is no scheduler: give host:port"),
+    "one of two schedulers": (["-s", "a:1,b:c", "task", "list"], "'b:c' is no scheduler"),
     "port": (["-s", "a:70000", "task", "list"], "'a:70000' is no scheduler"),
 }
 
@@ -171,7 +171,7 @@ def test_wrong_usage_exits_with_2_and_names_the_problem(name: str) -> None:
         ({"CONTENTGEN_TLS_CA": "/nowhere/ca.pem"}, "CONTENTGEN_TLS_CA=/nowhere/ca.pem should be a PEM file"),
         ({"CONTENTGEN_TLS_CA": "ca.pem", "CONTENTGEN_TLS_CLIENT_CERT": "ca.pem"}, "go together"),
         ({"CONTENTGEN_TLS_CLIENT_CERT": "ca.pem", "CONTENTGEN_TLS_CLIENT_KEY": "ca.pem"}, "requires CONTENTGEN_TLS_CA"),
-        ({"CONTENTGEN_SCHEDULER": "nowhere"}, "'nowhere' is no scheduler"),
+        ({"CONTENTGEN_SCHEDULER": "nowhere:x"}, "'nowhere:x' is no scheduler"),
         ({"CONTENTGEN_TOKEN": "a", "CONTENTGEN_TOKEN_FILE": "ca.pem"}, "exclude each other"),
         ({"CONTENTGEN_TOKEN": "two words"}, "CONTENTGEN_TOKEN should hold one token"),
         ({"CONTENTGEN_TOKEN_FILE": "ca.pem"}, "CONTENTGEN_TOKEN_FILE should hold one token"),

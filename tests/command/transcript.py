@@ -12,7 +12,6 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from difflib import unified_diff
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +29,7 @@ from contentgen.v1 import system_service_pb2 as system_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+from contentgen.version import own_version
 from tests.harness.scripted_server import Answer, refuse
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -154,14 +154,14 @@ def normalised(text: str) -> str:
     text = _TASK.sub(lambda match: ids.setdefault(match[0], f"task-{len(ids) + 1:016x}"), text)
     for pattern, placeholder in _SAME:
         text = pattern.sub(placeholder, text)
-    text = text.replace(version("contentgen-grpc"), "1.2.3")
+    text = text.replace(own_version(), "1.2.3")
     return "\n".join(line.rstrip() for line in text.split("\n"))
 
 
 # A scripted scheduler with workers and tasks: nothing is wrong but what a test puts into it.
 
 
-VERSION = version("contentgen-grpc")
+VERSION = own_version()
 SERVING = HealthCheckResponse(status=HealthCheckResponse.SERVING)
 GOOD = pool_pb.Worker(
     worker_id="w1", version=VERSION, running=True, slots=3, busy_slots=1, creator_version="content-creator 3"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -94,7 +95,8 @@ def test_a_form_that_is_sent_twice_makes_one_task(place: Place, operator: Visito
 def test_a_task_is_copied_with_changes(place: Place, operator: Visitor, account: str) -> None:
     brief = {"topic": "to <copy>", "tone": "专业", "requirements": "\none"}
     settings = {"timeout": 600, "labels": {"a": "b"}, "auto_approve": False}
-    (first_id,) = place.client.submit_tasks([{"account_id": place.account, **brief, **settings}])
+    task: Any = {"account_id": place.account, **brief, **settings}
+    (first_id,) = place.client.submit_tasks([task])
     answer = operator.get(f"/new?from={first_id}")
     text = answer.text
     typed = {

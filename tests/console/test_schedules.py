@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from console_svc.schedules.page import in_words
+from contentgen import ScheduledTask
 from tests.console.conftest import Place, present
 from tests.harness.console import Visitor
 
@@ -35,7 +36,7 @@ FIELDS = {
 
 
 def _made(place: Place, **settings: Any) -> int:
-    task = {"topic": "daily news", "labels": {"kind": "news"}, "timeout": 90.0}
+    task: ScheduledTask = {"topic": "daily news", "labels": {"kind": "news"}, "timeout": 90.0}
     return place.client.create_schedule(place.account, "0 9 * * MON-FRI", task, **settings)["schedule_id"]
 
 
@@ -97,7 +98,7 @@ def test_a_change_begins_with_what_the_schedule_has(place: Place, operator: Visi
 
 
 def test_what_nobody_could_type_is_kept_if_it_is_not_changed(place: Place, operator: Visitor) -> None:
-    task = {"topic": "daily news", "labels": {"kind": "a;b=c"}, "timeout": 1.234567}
+    task: ScheduledTask = {"topic": "daily news", "labels": {"kind": "a;b=c"}, "timeout": 1.234567}
     schedule_id = place.client.create_schedule(place.account, "0 9 * * *", task)["schedule_id"]
     operator.get(f"/schedules/{schedule_id}").says(">\nkind=a;b=c</textarea>")
     fields = {**FIELDS, "labels": "kind=a;b=c", "timeout": "1.23457s", "tone": "calm"}

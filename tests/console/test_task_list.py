@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import grpc
@@ -12,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from console_svc.tasks.bulk import BATCH
-from contentgen import Unavailable
+from contentgen import NewTask, Unavailable
 from tests.console.conftest import OPERATOR, Place, open_console, page_at
 from tests.harness.console import Visitor
 from tests.harness.scripted_server import refuse
@@ -36,7 +37,7 @@ def many(place: Place) -> list[str]:
 
 
 def later(place: Place, topic: str, n: int = 1, **fields: object) -> list[str]:
-    brief = {"account_id": place.account, "topic": topic, "schedule_time": SOON, **fields}
+    brief: Any = {"account_id": place.account, "topic": topic, "schedule_time": SOON, **fields}
     return place.client.submit_tasks([brief] * n)
 
 
@@ -102,7 +103,12 @@ def test_failed_tasks_are_retried_and_those_without_retries_on_demand(
     place: Place, operator: Visitor, ticked: bool
 ) -> None:
     topic = f"outage {ticked}"
-    brief = {"creator_options": {"demo-no-such": "1"}, "auto_retry": False, "account_id": place.account, "topic": topic}
+    brief: NewTask = {
+        "creator_options": {"demo-no-such": "1"},
+        "auto_retry": False,
+        "account_id": place.account,
+        "topic": topic,
+    }
     failed, used_up = place.client.submit_tasks([brief, {**brief, "max_retries": 0}])
     for task_id in (failed, used_up):
         assert place.client.wait(task_id, 60)["status"] == "failed"

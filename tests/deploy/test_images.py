@@ -87,13 +87,6 @@ def test_an_image_runs_as_its_own_user_and_says_what_it_is(image: str) -> None:
     assert f"sbom.py contentgen-{image} " in text
 
 
-def test_versions_are_those_of_the_package() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    named = re.findall(r"^ARG VERSION=(.*)$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
-    assert set(named) == {version}
-    assert json.loads((DOCKER / "llm-content-creator/package.json").read_text())["version"] == version
-
-
 def test_only_the_image_with_a_creator_cli_names_one() -> None:
     named = {image: {*environment(image)} & {"CREATOR_CLI_PATH", "CREATOR_PROFILE"} for image in IMAGES}
     assert named.pop("worker-llm-content-creator") == {"CREATOR_CLI_PATH", "CREATOR_PROFILE"}

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-import tomllib
 import venv
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import contentgen
 from setup.venv import as_uv_has_them
 from tests.harness.cluster import server_folder
 from tests.harness.process import Process, inherited, installed, run_to_end
@@ -253,15 +253,12 @@ def link(distribution: metadata.Distribution, into: Path) -> None:
 # The released wheel and sdist: reproducible, and the wheel can be built from the sdist.
 
 
-VERSION = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
-
-
 def build(source: Path, target: str, into: Path) -> Path:
     """A wheel or an sdist of a folder."""
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(into)],
         cwd=source,
-        env={"SOURCE_DATE_EPOCH": "1700000000"},
+        env={"SOURCE_DATE_EPOCH": "1700000000", "PATH": os.environ["PATH"], "HOME": str(Path.home())},
         check=True,
         capture_output=True,
         timeout=120,
@@ -304,14 +301,19 @@ def test_the_sdist_has_sources_and_no_tests_nor_data(unpacked: Path) -> None:
     assert not names & {"tests", "verification", "lab", ".venv", ".contentgen"}
 
 
-def test_the_names_have_the_version(sdist: Path) -> None:
-    assert sdist.name == f"contentgen_grpc-{VERSION}.tar.gz"
+def test_the_version_names_the_commit(sdist: Path, wheel: Path, tmp_path: Path) -> None:
+    head = run_to_end(["git", "rev-parse", "HEAD"], inherited(), cwd=CHECKOUT, within=60).stdout
+    built = sdist.name.removeprefix("contentgen_grpc-").removesuffix(".tar.gz")
+    assert head[:12] in contentgen.__version__
+    assert built.removesuffix(".dirty").endswith(f"+{head[:12]}")
+    ran = run(program(wheel, "contentgen-worker", "--version"), install(wheel, tmp_path / "installed", "worker"))
+    assert ran.stdout == f"{built}\n"
 
 
-def test_the_changelog_begins_with_the_version() -> None:
-    versions = re.findall(r"^## \[([^]]+)\]", (CHECKOUT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert versions[0] in {VERSION, "Unreleased"}
-    assert VERSION in versions
+def test_the_changelog_begins_with_the_release_or_what_comes_next(sdist: Path) -> None:
+    changelog = (CHECKOUT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.findall(r"^## \[(Unreleased|\d+\.\d+\.\d+)\]", changelog, re.MULTILINE)[0]
+    assert "dev" in sdist.name or sdist.name == f"contentgen_grpc-{newest}.tar.gz"
 
 
 # `setup/venv.py`, which the Makefile runs: what uv is told, and that pip takes over where there is no uv.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from contentgen.service.values import Address
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from contentgen.validity import earliest_expiry
+from contentgen.version import own_version
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime.health import Reason
 from scheduler_svc.system import loop
@@ -71,7 +71,7 @@ async def test_the_figures_are_those_of_what_was_done(
             and scrape("contentgen_lease_streams") == 1
         ),
     )
-    assert scraped("contentgen_build_info", service="scheduler", version=version("contentgen-grpc")) == 1
+    assert scraped("contentgen_build_info", service="scheduler", version=own_version()) == 1
     assert scraped("contentgen_serving") == 1
     assert scraped("contentgen_lease_streams") == 1
     assert scraped("grpc_server_started_total", **OF_TASKS, grpc_method="SubmitTask") == 3

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +16,7 @@ from contentgen.client import ContentGenerationClient
 from contentgen.rpcs import METHODS
 from contentgen.v1 import system_service_pb2 as pb
 from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
+from contentgen.version import own_version
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime import database_watch
 from scheduler_svc.system import work
@@ -69,11 +69,11 @@ async def test_get_system_lists_all_replicas_until_they_end(
     answer = await system.GetSystem(pb.GetSystemRequest())
     assert [entry.scheduler_id for entry in answer.replicas] == sorted([first.scheduler_id, second.scheduler_id])
     for shown in answer.replicas:
-        assert (shown.version, shown.serving) == (version("contentgen-grpc"), True)
+        assert (shown.version, shown.serving) == (own_version(), True)
         assert (shown.settings["CONTENTGEN_LEASE_TTL"], shown.settings["CONTENTGEN_RETENTION"]) == ("120 s", "")
         assert shown.clock_offset.ToTimedelta().total_seconds() == 0
         assert [lane.name for lane in shown.lanes] == LANES
-    assert answer.version == version("contentgen-grpc")
+    assert answer.version == own_version()
     assert answer.database.size > 1_000_000
     assert int(answer.database.version.split(".")[0]) >= 15
     assert not answer.lock_holders
@@ -86,9 +86,9 @@ async def test_the_client_returns_the_system_and_a_caller_without_token_as_dicts
     with ContentGenerationClient(target) as client:
         answer, caller = await asyncio.to_thread(lambda: (client.get_system(), client.get_caller()))
     (shown,) = [entry for entry in answer["replicas"] if entry["scheduler_id"] == replica.scheduler_id]
-    assert (shown["version"], shown["serving"], list(shown["lanes"])) == (version("contentgen-grpc"), True, LANES)
+    assert (shown["version"], shown["serving"], list(shown["lanes"])) == (own_version(), True, LANES)
     assert shown["lanes"]["submits"] == {"oldest_age": 0.0, "waiting": 0, "set_aside": 0}
-    assert (answer["version"], answer["lock_holders"]) == (version("contentgen-grpc"), [])
+    assert (answer["version"], answer["lock_holders"]) == (own_version(), [])
     assert answer["database"]["size"] > 1_000_000
     assert answer["limits"] == {
         "max_queue_size": MAX_QUEUE_SIZE,

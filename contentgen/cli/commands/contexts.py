@@ -13,7 +13,7 @@ from contentgen.cli import contexts
 from contentgen.cli.cells import line
 from contentgen.cli.command import Commands
 from contentgen.cli.completion import context_names
-from contentgen.cli.connection import Target
+from contentgen.cli.connection import target_of
 from contentgen.cli.options import given_values, stands_for
 from contentgen.cli.output import Column, Document, Output, fields
 from contentgen.cli.values import argument, option
@@ -77,7 +77,7 @@ def set_(output: Output, name: Name, *, changes: Mapping[str, Any]) -> None:
     settings = {key: value for key, value in settings.items() if value}
     if not settings:
         raise typer.BadParameter("give what the context is to hold, such as --scheduler HOST:PORT")
-    Target.of({contexts.SETTINGS[key]: value for key, value in settings.items()})
+    target_of({contexts.SETTINGS[key]: value for key, value in settings.items()})
     all_contexts.by_name[name] = settings
     all_contexts.current = all_contexts.current or name
     contexts.save(all_contexts)

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from contentgen.cli import values
 from contentgen.cli.command import Commands, Session
-from contentgen.cli.connection import Connection, Target, Tls
+from contentgen.cli.connection import Connection
 from contentgen.cli.failures import Status, error_line
 from contentgen.cli.output import Document, broken
 from contentgen.cli.values import option
@@ -28,6 +28,7 @@ from contentgen.client.client import AsyncMethods, MessageMethods
 from contentgen.client.connection import stays_here
 from contentgen.client.errors import RequestError
 from contentgen.client.results import System
+from contentgen.client.target import Target, Tls
 from contentgen.client.transport import run
 from contentgen.doctor import pool, schedulers, work
 from contentgen.doctor.findings import Finding, Level, Phrase, fail, ok, warn
@@ -90,8 +91,8 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
     if finding.level is Level.FAIL:
         return
     yield from check_tls(connection)
-    yield from _safely("token", connection, lambda: check_token(connection))
-    yield from _safely("database", connection, lambda: check_database(connection))
+    yield from _safely("token", lambda: check_token(connection))
+    yield from _safely("database", lambda: check_database(connection))
     client = AsyncMethods(connection.transport)
     system: System | None = None  # until the first check reads it, for those that follow
 
@@ -101,7 +102,6 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
         return schedulers.schedulers(system)
 
     yield from _stored(
-        connection,
         {
             "schedulers": read_schedulers,
             "workers": lambda: run(pool.examined(client, Phrase("this command"), schedulers.versions(system))),
@@ -114,7 +114,7 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
     )
 
 
-def _stored(connection: Connection, checks: Mapping[str, Check]) -> Iterator[Finding]:
+def _stored(checks: Mapping[str, Check]) -> Iterator[Finding]:
     """Yields what those find that read the database, up to the first that can't: each other would wait for it, too."""
     names = list(checks)
     for i, name in enumerate(names):
@@ -125,19 +125,19 @@ def _stored(connection: Connection, checks: Mapping[str, Check]) -> Iterator[Fin
                 skipped = f", so these were not looked at: {', '.join(names[i + 1 :])}" if names[i + 1 :] else ""
                 yield fail(name, f"the database is away{skipped}", "look at PostgreSQL and the scheduler's log")
                 return
-            yield _failed(name, connection, error)
+            yield _failed(name, error)
 
 
-def _safely(name: str, connection: Connection, check: Check) -> Iterator[Finding]:
+def _safely(name: str, check: Check) -> Iterator[Finding]:
     """Runs a check. If its calls fail, that is its finding, and the other checks continue."""
     try:
         yield from check()
     except RequestError as error:
-        yield _failed(name, connection, error)
+        yield _failed(name, error)
 
 
-def _failed(name: str, connection: Connection, error: RequestError) -> Finding:
-    message, _, advice = error_line(error, connection.target).partition("; ")
+def _failed(name: str, error: RequestError) -> Finding:
+    message, _, advice = error_line(error).partition("; ")
     return fail(name, message, advice)
 
 
@@ -158,7 +158,7 @@ def check_target(connection: Connection) -> Finding:
     try:
         _health(connection, "")
     except RequestError as error:
-        message, _, advice = error_line(error, connection.target).partition(": ")
+        message, _, advice = error_line(error).partition(": ")
         return fail("target", message, advice or "is it a scheduler?")
     return ok("target", f"{connection.target.scheduler} answers in {(time.monotonic() - start) * 1_000:.0f} ms")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -27,6 +27,7 @@ from contentgen.cli.options import (
 from contentgen.cli.output import Document, document
 from contentgen.cli.values import argument, option
 from contentgen.client.documents import CATCH_UP, OVERLAP
+from contentgen.submit_fields import ScheduledTask, TaskChanges
 
 Topic = Annotated[str, argument("TOPIC", "What to write about.")]
 NewTopic = Annotated[str | None, option("What to write about.")]
@@ -96,7 +97,7 @@ def create(
     Its first tick is the first one after now. A local time that clocks skip runs when they skip it, and one that comes
     twice runs once. If a task is refused, say because its queue is full, the schedule says why and continues.
     """
-    task = {"topic": topic, **given}
+    task = cast("ScheduledTask", {"topic": topic, **given})
     schedule = session.client.create_schedule(session.account(account), cron, task, paused=paused, **settings)
     session.output.one(document(schedule), tables.schedule)
 
@@ -121,7 +122,7 @@ def update(
 
     Another --cron, --time-zone or --jitter begins again: the next tick is the first one after now.
     """
-    task = {**given} if topic is None else {"topic": topic, **given}
+    task = cast("TaskChanges", given if topic is None else {"topic": topic, **given})
     if cron is None and not (settings or task):
         raise typer.BadParameter("give what to change, such as --cron, --time-zone, --topic or --priority")
     schedule = session.client.update_schedule(schedule_id, cron=cron, task_changes=task, **settings)

@@ -164,7 +164,7 @@ class _Submits:
             except RequestError as error:
                 self.stopped = True
                 self.status = status_of(error)
-                self._say(f"stopped at line {batch[0].line}: {error_line(error, self._session.connection.target)}")
+                self._say(f"stopped at line {batch[0].line}: {error_line(error)}")
                 return
 
     def _taken(self, batch: Sequence[Row]) -> Iterator[Document]:
@@ -188,7 +188,7 @@ class _Submits:
     def _why(self, error: RequestError) -> str:
         if error.reason == "REQUEST_ID_CONFLICT":
             return "it was submitted before, with other options; another --run submits it again"
-        return error_line(error, self._session.connection.target).replace("requests[0].", "")
+        return error_line(error).replace("requests[0].", "")
 
     def _refuse(self, row: BadRow) -> None:
         self.status = Status.USAGE

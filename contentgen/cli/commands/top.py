@@ -117,7 +117,7 @@ def _screen(session: Session, reading: Reading, speed: Rates | None, outage: Req
     rows = max((out.height - _LINES_BESIDE - len(reading.pool["workers"])) // 3, 3)
     lines = [
         head,
-        *([Text(error_line(outage, target), "bold red")] if outage else []),
+        *([Text(error_line(outage), "bold red")] if outage else []),
         *frame(reading, speed, rows, out.width, wide=session.output.format is Format.WIDE),
     ][: out.height]
     for line in lines:

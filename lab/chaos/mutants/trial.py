@@ -16,7 +16,7 @@ from pathlib import Path
 import grpc
 import psycopg2
 
-from contentgen.client import ContentGenerationClient
+from contentgen.client import ContentGenerationClient, ScheduledTask
 from lab.chaos import evidence
 from lab.chaos.clients import NETWORK, Receiver, probing
 from lab.chaos.collected import ask, left_by_services, read_stored, settled, sha256
@@ -97,7 +97,7 @@ class Trial:
         The minute may turn meanwhile, so that there is a second tick.
         """
         account_id = self.account()
-        task = {"topic": "a topic"}
+        task: ScheduledTask = {"topic": "a topic"}
         with ContentGenerationClient(self.scheduler.target) as client:
             schedule_id = client.create_schedule(account_id, "* * * * *", task, catch_up="all")["schedule_id"]
             minute = time.time() // MINUTE * MINUTE
