@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -14,10 +14,7 @@ from contentgen.v1 import worker_service_pb2 as worker_pb
 from tests.api.cases import NOTHING, OWN, Bad, Good, missing, of
 from tests.harness.client import bad_fields, pages_of
 from tests.harness.scripted_worker import ScriptedWorker
-
-if TYPE_CHECKING:
-    from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+from tests.harness.stubs import AccountServiceAsyncStub, TaskServiceAsyncStub
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 

@@ -20,7 +20,7 @@ from tests.harness.client import not_found, refused
 from tests.harness.cluster import Databases
 from tests.harness.credentials import Caller, line, write
 from tests.harness.pictures import sha256
-from tests.harness.replicas import serving
+from tests.harness.replicas import channel_to, serving
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.stack import running_stack
 
@@ -96,7 +96,7 @@ def furnished(databases: Databases, template: str, tmp_path_factory: pytest.Temp
 async def _furnish(url: str, tokens: Path, assets: Path) -> tuple[Holdings, Holdings]:
     async with (
         serving(url, tokens_file=tokens, webhook_allow="127.0.0.1", assets=assets) as replica,
-        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+        channel_to(replica) as channel,
         ScriptedWorker(channel, token="w-token") as worker,
     ):
         free = Caller(channel, "free-token")

@@ -14,7 +14,7 @@ from grpc import aio
 from tests.api.world import World
 from tests.harness.cluster import Databases
 from tests.harness.processes import child_processes, lasting_threads
-from tests.harness.replicas import serving
+from tests.harness.replicas import channel_to, serving
 from tests.harness.waiting import wait_until_gone
 
 LEAK_GRACE_S = 3.0
@@ -32,10 +32,7 @@ def nothing_left_behind(databases: Databases) -> Iterator[None]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def channel(databases: Databases, template: str) -> AsyncIterator[aio.Channel]:
     with databases.lent(template) as url:
-        async with (
-            serving(url, webhook_allow="127.0.0.1") as replica,
-            aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
-        ):
+        async with serving(url, webhook_allow="127.0.0.1") as replica, channel_to(replica) as channel:
             yield channel
 
 

@@ -9,7 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -22,24 +22,23 @@ from contentgen.v1 import asset_pb2
 from contentgen.v1 import asset_service_pb2 as asset_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import worker_service_pb2 as pb
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
-from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
-from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from scheduler_svc.assets import objects
 from tests.api.cases import Bad, Good, The, missing
 from tests.harness.client import bad_fields, not_found, refused
 from tests.harness.cluster import Databases
-from tests.harness.maker import Maker
+from tests.harness.maker import Maker, new_account
 from tests.harness.pictures import png, sha256
-from tests.harness.replicas import SharedScheduler, serving, serving_all, serving_beside
+from tests.harness.replicas import SharedScheduler, channel_to, serving, serving_all, serving_beside
 from tests.harness.scrape import Scrape
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stubs import (
+    AccountServiceAsyncStub,
+    AssetServiceAsyncStub,
+    ContentServiceAsyncStub,
+    TaskServiceAsyncStub,
+)
 from tests.harness.waiting import wait_until_async
-
-if TYPE_CHECKING:
-    from contentgen.v1.asset_service_pb2_grpc import AssetServiceAsyncStub
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
@@ -65,15 +64,9 @@ def own_db_url(databases: Databases, template: str) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def assets(channel: aio.Channel) -> AssetServiceAsyncStub:
-    return AssetServiceStub(channel)
-
-
 async def maker_at(channel: aio.Channel, worker: ScriptedWorker) -> Maker:
     """One for a new account of a scheduler of the test's own."""
-    account = (await AccountServiceStub(channel).CreateAccount(account_pb.CreateAccountRequest(name="a"))).account
-    return Maker(TaskServiceStub(channel), ContentServiceStub(channel), worker, account.account_id)
+    return Maker(TaskServiceAsyncStub(channel), ContentServiceAsyncStub(channel), worker, await new_account(channel))
 
 
 async def completed(
@@ -175,7 +168,7 @@ async def test_any_range_of_an_asset_can_be_read(maker: Maker, assets: AssetServ
 
 
 async def test_an_account_s_assets_are_bounded_and_count_once(maker: Maker, data: bytes, channel: aio.Channel) -> None:
-    accounts, other = AccountServiceStub(channel), os.urandom(SIZE)
+    accounts, other = AccountServiceAsyncStub(channel), os.urandom(SIZE)
     limit = len(data) + len(other) - 1
 
     async def allow(size: int) -> None:
@@ -191,8 +184,7 @@ async def test_an_account_s_assets_are_bounded_and_count_once(maker: Maker, data
         await maker.worker.upload(lease, other)
     assert refusal.metadata == {"account_id": str(maker.account), "limit": str(limit)}
     assert await maker.worker.upload(lease, data), "what counts already fits"
-    another = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="another"))).account.account_id
-    of_another = await Maker(maker.tasks, maker.contents, maker.worker, another).leased()
+    of_another = await Maker(maker.tasks, maker.contents, maker.worker, await new_account(channel)).leased()
     await maker.worker.upload(of_another, other)
     with refused(StatusCode.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL"):
         await maker.worker.upload(lease, other)  # though it is stored: it would count for this account, too
@@ -208,8 +200,8 @@ async def test_uploads_at_once_keep_within_the_default_of_two_schedulers(own_db_
         serving_all(
             own_db_url, 2, assets=tmp_path, max_asset_bytes="1999", metrics_listen=Address("127.0.0.1", 0)
         ) as both,
-        aio.insecure_channel(f"127.0.0.1:{both[0].port}") as first,
-        aio.insecure_channel(f"127.0.0.1:{both[1].port}") as second,
+        channel_to(both[0]) as first,
+        channel_to(both[1]) as second,
         ScriptedWorker(first) as worker,
     ):
         lease = await (await maker_at(first, worker)).leased()
@@ -282,7 +274,7 @@ async def test_a_replica_on_another_store_than_the_first_asset_s_does_not_serve(
     async with (
         serving(db_url, assets=tmp_path / "one") as first,
         serving_beside(db_url, assets=tmp_path / "two") as second,
-        aio.insecure_channel(f"127.0.0.1:{first.port}") as channel,
+        channel_to(first) as channel,
         ScriptedWorker(channel) as worker,
     ):
         lease = await (await maker_at(channel, worker)).leased()
@@ -291,7 +283,7 @@ async def test_a_replica_on_another_store_than_the_first_asset_s_does_not_serve(
         await wait_until_async(lambda: not second.health.serving, within=60, what="the other one does not serve")
         assert second.health.reasons == ["its CONTENTGEN_ASSETS is not the store that the assets are in"]
         assert not (tmp_path / "two/store-id").exists()
-        async with aio.insecure_channel(f"127.0.0.1:{second.port}") as other:
+        async with channel_to(second) as other:
             with refused(StatusCode.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE"):
                 await WorkerServiceStub(other).PutAsset(iter([stated(lease, b"x", chunk=b"x")]))
         with pytest.raises(SettingsError, match=f"CONTENTGEN_ASSETS={tmp_path}/three is a new store.*set it to"):

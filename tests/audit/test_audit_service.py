@@ -18,7 +18,7 @@ from tests.api.cases import OWN, Bad, Good
 from tests.harness.client import refused
 from tests.harness.cluster import Databases
 from tests.harness.credentials import Caller, line, write
-from tests.harness.replicas import SharedScheduler, serving, serving_beside, started_shared_scheduler
+from tests.harness.replicas import SharedScheduler, channel_to, serving, serving_beside, started_shared_scheduler
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import PATIENCE_S, wait_until_async
 
@@ -222,7 +222,7 @@ async def test_a_flood_of_refused_calls_does_not_fill_the_table(
 
 
 async def test_the_last_submits_of_a_stopping_replica_are_recorded(replica: Replica, db_url: str, audit: Audit) -> None:
-    async with serving_beside(db_url) as other, aio.insecure_channel(f"127.0.0.1:{other.port}") as channel:
+    async with serving_beside(db_url) as other, channel_to(other) as channel:
         task = (await Caller(channel)("TaskService/SubmitTask", account_id=1, topic="a topic"))["task"]
     (event,) = await audit.events(actor="anonymous")
     assert event["resource"] == f"task:{task['task_id']}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,9 +14,7 @@ from contentgen.v1 import task_service_pb2 as pb
 from tests.command.transcript import Transcript, run
 from tests.harness.scripted_server import AWAY, SILENCE, ScriptedServices
 from tests.harness.scripted_worker import ScriptedWorker
-
-if TYPE_CHECKING:
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+from tests.harness.stubs import TaskServiceAsyncStub
 
 pytestmark = pytest.mark.contract
 

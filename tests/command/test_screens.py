@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from grpc import StatusCode, aio
@@ -24,13 +23,11 @@ from tests.harness.client import refused
 from tests.harness.credentials import Caller
 from tests.harness.maker import Maker
 from tests.harness.pictures import png, sha256
+from tests.harness.replicas import channel_to
 from tests.harness.scripted_server import scripted
 from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.stubs import TaskServiceAsyncStub, WorkerPoolServiceAsyncStub
 from tests.harness.waiting import wait_until_async
-
-if TYPE_CHECKING:
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
-    from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
 
 pytestmark = pytest.mark.contract
 
@@ -218,7 +215,7 @@ async def test_a_list_reads_all_pages(contentgen: Transcript, tasks: TaskService
 
 @pytest.fixture
 async def caller(replica: Replica) -> AsyncIterator[Caller]:
-    async with aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+    async with channel_to(replica) as channel:
         yield Caller(channel)
 
 

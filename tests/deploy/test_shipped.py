@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.harness.process import inherited, run_to_end
-from verification.generated import statements
-from verification.generated.statements import SCHEDULER, Module, main, modules
+from verification.generated import metrics, pages, settings, statements
+from verification.generated.statements import SCHEDULER, Module, modules
 from verification.generated.statements import read as read_statements
 from verification.shipped.audit import ROOT, UNKNOWN, judged, read, status
 from verification.shipped.distributions import INSTALLATIONS, OURS, environment, is_allowed, licence, shipped, table
@@ -282,16 +283,31 @@ def test_relative_links_lead_somewhere() -> None:
     assert broken == []
 
 
-# The list of SQL statements in the docs: complete, up to date, each with what it is for.
+@pytest.mark.parametrize(
+    ("generated", "right", "wrong"),
+    [
+        (metrics, "contentgen_build_info", "contentgen_built"),
+        (pages, "| Schedules |", "| Timetables |"),
+        (settings, "CONTENTGEN_LISTEN", "CONTENTGEN_HEAR"),
+        (statements, "Creates an account.", "Creates nothing."),
+    ],
+)
+def test_a_stale_document_is_found(
+    generated: Any, right: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert generated.main([]) == 0
+    for name in vars(generated).keys() & {"DOCUMENT", "VARIABLES"}:
+        stale = tmp_path / name
+        text = getattr(generated, name).read_text()
+        stale.write_text(text.replace(right, wrong))
+        assert stale.read_text() != text
+        monkeypatch.setattr(generated, name, stale)
+    assert generated.main([]) == 1
+    assert generated.main(["--write"]) == 0
+    assert generated.main([]) == 0
 
 
-def test_a_stale_document_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stale = tmp_path / "statements.md"
-    stale.write_text(statements.DOCUMENT.read_text().replace("Creates an account.", "Creates nothing."))
-    monkeypatch.setattr(statements, "DOCUMENT", stale)
-    assert main([]) == 1
-    assert main(["--write"]) == 0
-    assert main([]) == 0
+# The list of SQL statements in the docs: each has what it is for.
 
 
 def test_a_statement_is_read_with_its_purpose_tables_and_callers() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
@@ -16,22 +15,16 @@ from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.dispatch import loop as admission
 from scheduler_svc.domain import dispatch
 from scheduler_svc.replica.replica import Replica
 from tests.api.cases import NOTHING, Good, missing, of
-from tests.harness.maker import TaskClient
-from tests.harness.replicas import serving_all, serving_beside
+from tests.harness.maker import TaskClient, new_account
+from tests.harness.replicas import channel_to, serving_all, serving_beside
 from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.stubs import AccountServiceAsyncStub, TaskServiceAsyncStub, WorkerPoolServiceAsyncStub
 from tests.harness.waiting import wait_until_async
-
-if TYPE_CHECKING:
-    from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
-    from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
@@ -128,7 +121,7 @@ async def test_an_old_task_comes_before_a_higher_priority_if_the_setting_says_so
     await client.submit(priority=8)
     async with (
         serving_beside(db_url, priority_aging=60.0) as ageing,
-        aio.insecure_channel(f"127.0.0.1:{ageing.port}") as channel,
+        channel_to(ageing) as channel,
         ScriptedWorker(channel) as worker,
     ):
         (lease,) = await worker.take()
@@ -140,14 +133,13 @@ class Pair:
 
     def __init__(self, replicas: list[Replica], channels: list[aio.Channel]) -> None:
         self.replicas = replicas
-        self.tasks: list[TaskServiceAsyncStub] = [TaskServiceStub(channel) for channel in channels]
-        self.accounts: list[AccountServiceAsyncStub] = [AccountServiceStub(channel) for channel in channels]
+        self.tasks = [TaskServiceAsyncStub(channel) for channel in channels]
+        self.accounts = [AccountServiceAsyncStub(channel) for channel in channels]
         self._channels = channels
         self.running = self.most = self.done = 0
 
     async def account(self, **limits: int) -> int:
-        request = account_pb.CreateAccountRequest(name="a", **limits)
-        return (await self.accounts[0].CreateAccount(request)).account.account_id
+        return await new_account(self._channels[0], **limits)
 
     async def serve(self, account: int, count: int, slots: int) -> None:
         """Submits that many tasks, half of them at each replica, and works until all are done."""
@@ -183,7 +175,7 @@ def completed(lease: worker_pb.AssignedLease) -> worker_pb.LeaseUpdate:
 @pytest.fixture
 async def pair(db_url: str) -> AsyncIterator[Pair]:
     async with serving_all(db_url, 2) as replicas:
-        channels = [aio.insecure_channel(f"127.0.0.1:{replica.port}") for replica in replicas]
+        channels = [channel_to(replica) for replica in replicas]
         yield Pair(replicas, channels)
         for channel in channels:
             await channel.close()

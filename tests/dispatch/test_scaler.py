@@ -7,7 +7,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
@@ -22,22 +22,18 @@ from contentgen.service.values import Address
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime.access import Limits
 from tests.harness import http2
 from tests.harness.client import bad_fields, refused
 from tests.harness.credentials import make_signed, shown_on
-from tests.harness.replicas import serving, serving_all, serving_beside
+from tests.harness.maker import new_account
+from tests.harness.replicas import channel_to, serving, serving_all, serving_beside
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stubs import AccountServiceAsyncStub, TaskServiceAsyncStub, WorkerPoolServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
 from tests.runtime.test_outages import away
-
-if TYPE_CHECKING:
-    from contentgen.keda.externalscaler_pb2_grpc import ExternalScalerAsyncStub
 
 pytestmark = pytest.mark.contract
 
@@ -50,7 +46,7 @@ class Keda:
     """What KEDA asks a scaler, for one trigger."""
 
     def __init__(self, channel: aio.Channel, **metadata: str) -> None:
-        self.stub: ExternalScalerAsyncStub = ExternalScalerStub(channel)
+        self.stub = ExternalScalerStub(channel)
         self.ref = pb.ScaledObjectRef(name="workers", namespace="contentgen", scalerMetadata=KEDAS_OWN | metadata)
 
     async def target(self) -> tuple[str, int]:
@@ -106,22 +102,17 @@ async def scaler(replica: Replica) -> AsyncIterator[Keda]:
 
 async def submit(channel: aio.Channel, account: int, count: int) -> None:
     request = task_pb.SubmitTaskRequest(account_id=account, topic="a topic")
-    await TaskServiceStub(channel).BatchSubmitTasks(task_pb.BatchSubmitTasksRequest(requests=[request] * count))
-
-
-async def make_account(channel: aio.Channel, **limits: int) -> int:
-    request = account_pb.CreateAccountRequest(name="another", **limits)
-    return (await AccountServiceStub(channel).CreateAccount(request)).account.account_id
+    await TaskServiceAsyncStub(channel).BatchSubmitTasks(task_pb.BatchSubmitTasksRequest(requests=[request] * count))
 
 
 async def test_every_replica_says_what_may_run_and_what_runs(db_url: str) -> None:
     async with (
         serving_all(db_url, 2, scaler_listen=LOOPBACK) as (one, other),
-        aio.insecure_channel(f"127.0.0.1:{one.port}") as channel,
+        channel_to(one) as channel,
         keda(one) as first,
         keda(other) as second,
     ):
-        account = await make_account(channel)
+        account = await new_account(channel)
         for client in (first, second):
             await client.becomes(0)
         await submit(channel, account, 3)
@@ -135,12 +126,12 @@ async def test_every_replica_says_what_may_run_and_what_runs(db_url: str) -> Non
 
 
 async def test_what_may_not_run_now_does_not_count(channel: aio.Channel, scaler: Keda, replica: Replica) -> None:
-    limited = await make_account(channel, max_concurrent_tasks=2)
-    metered = await make_account(channel, max_starts_per_minute=3)
+    limited = await new_account(channel, max_concurrent_tasks=2)
+    metered = await new_account(channel, max_starts_per_minute=3)
     for account in (limited, metered):
         await submit(channel, account, 5)
     await scaler.becomes(5)
-    pool = WorkerPoolServiceStub(channel)
+    pool = WorkerPoolServiceAsyncStub(channel)
     await pool.PauseDispatch(pool_pb.PauseDispatchRequest(account_id=limited))
     await scaler.becomes(3)
     async with keda(replica, accountId=str(limited)) as of_limited, keda(replica, account_id="0") as of_all:
@@ -258,7 +249,7 @@ async def test_its_address_has_no_other_service_and_no_other_address_has_it(
         await Keda(channel).active()
     async with aio.insecure_channel(f"127.0.0.1:{replica.scaler_port}") as own:
         with refused(StatusCode.UNIMPLEMENTED):
-            await AccountServiceStub(own).ListAccounts(account_pb.ListAccountsRequest())
+            await AccountServiceAsyncStub(own).ListAccounts(account_pb.ListAccountsRequest())
         health: Any = HealthStub(own)
         answer = await health.Check(HealthCheckRequest(service=SCALER))
         assert answer.status == HealthCheckResponse.SERVING

@@ -12,37 +12,32 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from grpc import aio
 
-from contentgen.v1 import account_service_pb2 as account_pb
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
-from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
-from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceStub
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.schema.migrate import migrate
 from tests.harness.cluster import Databases, SharedDatabase, SharedDatabases, copy_cluster, server_folder
 from tests.harness.importing import Importing, ImportingFrom, OldApplication, Sqlite, old_application
-from tests.harness.maker import Maker, TaskClient
+from tests.harness.maker import Maker, TaskClient, new_account
 from tests.harness.previous import Previous, previous_version
 from tests.harness.replicas import SharedScheduler, serving, started_shared_scheduler
 from tests.harness.scheduling import Scheduling
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.stack import EMBEDDED, Scheduler, Stack, running_stack
-
-if TYPE_CHECKING:  # for type checkers only
-    from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
-    from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
-    from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceAsyncStub
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
-    from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
-
+from tests.harness.stubs import (
+    AccountServiceAsyncStub,
+    AssetServiceAsyncStub,
+    ContentServiceAsyncStub,
+    ScheduleServiceAsyncStub,
+    SystemServiceAsyncStub,
+    TaskServiceAsyncStub,
+    WorkerPoolServiceAsyncStub,
+)
 
 WITHIN_THE_PROCESS = frozenset({"replica", "pair", "monkeypatch", "caplog", "capsys"})
 """Fixtures that start replicas, look into one, or change it."""
@@ -109,36 +104,26 @@ async def channel(target: str, ended_threads: None) -> AsyncIterator[aio.Channel
         yield channel
 
 
-@pytest.fixture
-def tasks(channel: aio.Channel) -> TaskServiceAsyncStub:
-    return TaskServiceStub(channel)
+def _on_channel(stub: Callable[[aio.Channel], Any]) -> Any:
+    @pytest.fixture
+    def stub_on_channel(channel: aio.Channel) -> Any:
+        return stub(channel)
+
+    return stub_on_channel
+
+
+accounts = _on_channel(AccountServiceAsyncStub)
+assets = _on_channel(AssetServiceAsyncStub)
+contents = _on_channel(ContentServiceAsyncStub)
+pool = _on_channel(WorkerPoolServiceAsyncStub)
+schedules = _on_channel(ScheduleServiceAsyncStub)
+system = _on_channel(SystemServiceAsyncStub)
+tasks = _on_channel(TaskServiceAsyncStub)
 
 
 @pytest.fixture
-def contents(channel: aio.Channel) -> ContentServiceAsyncStub:
-    return ContentServiceStub(channel)
-
-
-@pytest.fixture
-def accounts(channel: aio.Channel) -> AccountServiceAsyncStub:
-    return AccountServiceStub(channel)
-
-
-@pytest.fixture
-def schedules(channel: aio.Channel) -> ScheduleServiceAsyncStub:
-    return ScheduleServiceStub(channel)
-
-
-@pytest.fixture
-def pool(channel: aio.Channel) -> WorkerPoolServiceAsyncStub:
-    return WorkerPoolServiceStub(channel)
-
-
-@pytest.fixture
-async def account(accounts: AccountServiceAsyncStub) -> int:
-    """The id of an account that takes submits."""
-    answer = await accounts.CreateAccount(account_pb.CreateAccountRequest(name="an account"))
-    return answer.account.account_id
+async def account(channel: aio.Channel) -> int:
+    return await new_account(channel)
 
 
 @pytest.fixture

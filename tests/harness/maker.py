@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
+from grpc import aio
 
+from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
@@ -17,10 +19,13 @@ from scheduler_svc.domain.content import ContentFilter
 from tests.harness.client import pages_of
 from tests.harness.scheduling import Scheduling
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stubs import AccountServiceAsyncStub, ContentServiceAsyncStub, TaskServiceAsyncStub
 
-if TYPE_CHECKING:
-    from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+async def new_account(channel: aio.Channel, **fields: Any) -> int:
+    """Returns the id of an account that takes submits."""
+    request = account_pb.CreateAccountRequest(**{"name": "an account"} | fields)
+    return (await AccountServiceAsyncStub(channel).CreateAccount(request)).account.account_id
 
 
 class TaskClient:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from threading import Event
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import sqlalchemy as sa
 import standardwebhooks
@@ -25,11 +25,8 @@ from contentgen.v1 import webhook_service_pb2 as pb
 from scheduler_svc.domain.webhook import SUBSCRIBABLE
 from tests.harness.http_server import Handler, HttpServer
 from tests.harness.scheduling import sql
+from tests.harness.stubs import WebhookServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_async
-
-if TYPE_CHECKING:
-    from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceAsyncStub
-
 
 # A receiver of webhooks: a real HTTP server on loopback, which answers as a test tells it to.
 

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import sqlalchemy as sa
+from grpc import aio
 from psycopg2 import errors, extensions
 
 from contentgen.service.values import Address
@@ -30,6 +31,10 @@ async def serving(db_url: str, **settings: Any) -> AsyncIterator[Replica]:
     """Yields a replica that serves; at the end it is stopped without waiting for calls in flight."""
     async with serving_all(db_url, 1, **settings) as (replica,):
         yield replica
+
+
+def channel_to(replica: Replica) -> aio.Channel:
+    return aio.insecure_channel(f"127.0.0.1:{replica.port}")
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg2
 from grpc import aio
@@ -15,10 +15,8 @@ from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.runtime.signals import CommitSignals
 from tests.harness.client import status_name
 from tests.harness.cluster import rows_of
+from tests.harness.stubs import TaskServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S
-
-if TYPE_CHECKING:
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 
 class Watcher:

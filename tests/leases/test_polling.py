@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from grpc import StatusCode, aio
 
-from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica.replica import Replica
 from tests.harness.client import refused
 from tests.harness.credentials import Caller
-from tests.harness.maker import TaskClient
-from tests.harness.replicas import serving_beside
+from tests.harness.maker import TaskClient, new_account
+from tests.harness.replicas import channel_to, serving_beside
 from tests.harness.scripted_worker import ScriptedWorker, hello
-
-if TYPE_CHECKING:
-    from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
@@ -59,10 +55,10 @@ async def soon(call: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
 
 
 async def test_a_poll_of_an_account_counts_its_tasks_and_polls_their_workers_only(
-    client: TaskClient, accounts: AccountServiceAsyncStub, channel: aio.Channel, worker: ScriptedWorker
+    client: TaskClient, channel: aio.Channel, worker: ScriptedWorker
 ) -> None:
     caller = Caller(channel)
-    other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="other"))).account.account_id
+    other = await new_account(channel)
     async with ScriptedWorker(channel, hello(worker_id="w2", folder_id="f2")) as second:
         await started(client, worker, 2)
         await worker.heartbeat(0)
@@ -79,7 +75,7 @@ async def test_concurrent_callers_get_the_same_counts_on_any_replica(
     caller: Caller, client: TaskClient, worker: ScriptedWorker, db_url: str
 ) -> None:
     done, _ = await started(client, worker, 2)
-    async with serving_beside(db_url) as other, aio.insecure_channel(f"127.0.0.1:{other.port}") as channel:
+    async with serving_beside(db_url) as other, channel_to(other) as channel:
         calls = [poll_running(who) for who in (caller, Caller(channel)) * 3]
         polls = {await worker.polled() for _ in calls}
         assert len(polls) == len(calls)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
@@ -18,13 +17,11 @@ from tests.api.cases import Bad, Good, The, missing, of
 from tests.harness.client import pages_of
 from tests.harness.credentials import Caller
 from tests.harness.maker import TaskClient
-from tests.harness.replicas import serving_beside
+from tests.harness.replicas import channel_to, serving_beside
 from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.stubs import WorkerPoolServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
-
-if TYPE_CHECKING:
-    from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
@@ -228,7 +225,7 @@ async def test_a_resize_holds_until_the_worker_s_process_ends(
 async def test_a_worker_of_another_replica_is_resized_and_drained(
     worker: ScriptedWorker, replica: Replica, db_url: str
 ) -> None:
-    async with serving_beside(db_url) as other, aio.insecure_channel(f"127.0.0.1:{other.port}") as channel:
+    async with serving_beside(db_url) as other, channel_to(other) as channel:
         caller = Caller(channel)
         answer = await caller("WorkerPoolService/ResizeWorker", worker_id="w1", slots=2)
         assert answer["worker"]["scheduler_id"] == replica.scheduler_id

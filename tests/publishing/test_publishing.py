@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from grpc import StatusCode, aio
+from grpc import StatusCode
 
 from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
@@ -18,7 +18,7 @@ from tests.api.cases import NOTHING, OWN, Bad, Good, The, an_opaque_token, missi
 from tests.api.world import FUTURE
 from tests.harness.client import invalid_state, not_found, refused
 from tests.harness.maker import Desk, Maker
-from tests.harness.replicas import serving_beside
+from tests.harness.replicas import channel_to, serving_beside
 from tests.harness.scheduling import sql
 from tests.harness.waiting import wait_until_async
 
@@ -154,7 +154,7 @@ class TestAttempts:
         await maker()
         async with (
             serving_beside(db_url, max_publish_attempts=2, publish_backoff=3_000) as other,
-            aio.insecure_channel(f"127.0.0.1:{other.port}") as channel,
+            channel_to(other) as channel,
         ):
             theirs = Desk(ContentServiceStub(channel))
             (claimed,) = await theirs.claim()

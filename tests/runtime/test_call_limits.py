@@ -30,7 +30,7 @@ from tests.harness.client import refused
 from tests.harness.credentials import Caller, line, write
 from tests.harness.database_faults import locked_table
 from tests.harness.load import HonestCallers
-from tests.harness.replicas import serving
+from tests.harness.replicas import channel_to, serving
 from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.waiting import PATIENCE_S, beside, wait_until_async
@@ -78,7 +78,7 @@ async def test_a_call_whose_message_never_arrives_is_refused(db_url: str) -> Non
     limits = Limits(message_timeout=0.3, open_message_timeout=0.2)
     async with (
         serving(db_url, limits=limits) as replica,
-        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+        channel_to(replica) as channel,
         http2.connected(replica.port) as peer,
         HonestCallers(replica).calling(),
     ):
@@ -276,7 +276,7 @@ async def test_an_address_is_a_caller_if_no_token_is_required(db_url: str, engin
     """It has its own limit of calls, and its share of the threads."""
     async with (
         serving(db_url, limits=Limits(calls=MANY)) as replica,
-        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+        channel_to(replica) as channel,
         http2.connected(replica.port, "127.0.0.2") as other,
     ):
         await other.greet()
@@ -312,10 +312,7 @@ async def test_a_flood_of_submits_is_refused_and_another_caller_s_submit_is_acce
     """Large tasks count by their bytes: half as many as may wait fill the lane."""
     monkeypatch.setattr(replica_module, "MAX_WAITING_SUBMITS", MANY)
     tokens = write(tmp_path / "tokens", line("a", "client"), line("b", "client"), line("o", "operator"))
-    async with (
-        serving(db_url, tokens_file=tokens) as replica,
-        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
-    ):
+    async with serving(db_url, tokens_file=tokens) as replica, channel_to(replica) as channel:
         account = (await Caller(channel, "o-token")("AccountService/CreateAccount", name="one"))["account"]
         task = {"account_id": account["account_id"], "topic": "a topic"}
         greedy, modest = Caller(channel, "a-token"), Caller(channel, "b-token")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from grpc import ChannelConnectivity, aio
+from grpc import ChannelConnectivity
 
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
@@ -20,7 +20,7 @@ from tests.harness import http2
 from tests.harness.credentials import line, write
 from tests.harness.http2 import Connection, connected, frame
 from tests.harness.load import HonestCallers
-from tests.harness.replicas import serving
+from tests.harness.replicas import channel_to, serving
 from tests.harness.waiting import PATIENCE_S, beside, wait_until_async
 
 pytestmark = pytest.mark.contract
@@ -195,7 +195,7 @@ async def test_an_idle_connection_is_closed_and_its_client_reconnects(db_url: st
     async with (
         serving(db_url, limits=Limits(idle_timeout=0.5)) as replica,
         connected(replica.port) as peer,
-        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+        channel_to(replica) as channel,
     ):
         await peer.greet()  # at once: it is idle from here on
         accounts = AccountServiceStub(channel)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -16,20 +16,17 @@ from structlog.testing import capture_logs
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.replica.replica import Replica
 from tests.harness.client import refused
 from tests.harness.database_faults import APPLICATION, locked_rows, locked_table
+from tests.harness.maker import new_account
 from tests.harness.replicas import serving
 from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.stubs import TaskServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
 from tests.harness.watching import batch, submitted
-
-if TYPE_CHECKING:
-    from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 pytestmark = pytest.mark.contract
 
@@ -142,7 +139,7 @@ async def test_cancels_of_a_locked_task_block_no_reader(db_url: str, tasks: Task
 
 
 async def test_a_locked_account_waits_and_others_are_served(
-    db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, account: int
+    db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
     """A lock of the reaper's row blocks nobody."""
     with locked_rows(db_url, "reaper"):
@@ -151,7 +148,7 @@ async def test_a_locked_account_waits_and_others_are_served(
             (lease,) = await worker.take()
             assert await worker.complete(lease) == COMMITTED
         assert await health(channel) == HealthCheckResponse.SERVING
-    other = (await accounts.CreateAccount(CreateAccountRequest(name="another"))).account.account_id
+    other = await new_account(channel)
     with locked_rows(db_url, "shares", "account_id = :id", id=account):
         waiting = asyncio.create_task(submitted(tasks, account))
         for _ in range(5):

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import psycopg2
@@ -23,9 +23,6 @@ from structlog.testing import capture_logs
 from contentgen.service.values import Address
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1.account_service_pb2 import CreateAccountRequest
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.config import Settings
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.replica.replica import Replica
@@ -34,15 +31,13 @@ from scheduler_svc.schema.migrate import upgrade
 from tests.harness.client import refused
 from tests.harness.cluster import Databases, throwaway_server
 from tests.harness.database_faults import LaterMigrations, execute, frozen_backends
-from tests.harness.maker import TaskClient
-from tests.harness.replicas import serving
+from tests.harness.maker import TaskClient, new_account
+from tests.harness.replicas import channel_to, serving
 from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.stubs import TaskServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_async
 from tests.harness.watching import first_event, moves_of, submitted, watching
-
-if TYPE_CHECKING:
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 pytestmark = pytest.mark.contract
 
@@ -131,7 +126,7 @@ async def test_a_database_that_is_away_or_takes_no_writes_is_unavailable_and_com
 
 
 async def test_a_database_that_does_not_answer_for_a_heartbeat_interval_is_away(db_url: str, engine: sa.Engine) -> None:
-    async with serving(db_url, lease_ttl=5) as replica, aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+    async with serving(db_url, lease_ttl=5) as replica, channel_to(replica) as channel:
         watch = HealthWatch(channel)
         await watch.reads(SERVING)
         with frozen_backends(engine):
@@ -162,7 +157,7 @@ async def going_away(db_url: str) -> AsyncIterator[tuple[Replica, aio.Channel]]:
     """A replica that the test stops."""
     replica = Replica(Settings(listen=Address("127.0.0.1", 0)), db_url)
     await replica.start()
-    async with aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+    async with channel_to(replica) as channel:
         yield replica, channel
     await asyncio.get_running_loop().shutdown_default_executor()
 
@@ -187,10 +182,8 @@ async def test_a_replica_that_goes_away_says_so_and_waits_for_its_workers(db_url
 
 async def test_calls_that_wait_end_before_their_replica_does(db_url: str) -> None:
     async with going_away(db_url) as (replica, channel), ScriptedWorker(channel) as worker:
-        account = (await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="a"))).account
-        tasks = TaskServiceStub(channel)
-        request = pb.SubmitTaskRequest(account_id=account.account_id, topic="a topic")
-        task_id = (await tasks.SubmitTask(request)).task.task_id
+        tasks = TaskServiceAsyncStub(channel)
+        task_id = await submitted(tasks, await new_account(channel))
         await worker.start((await worker.take())[0])
         forever = Duration(seconds=PATIENCE_S)
         wait = asyncio.ensure_future(tasks.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=forever)))
@@ -208,10 +201,8 @@ async def test_calls_that_wait_end_before_their_replica_does(db_url: str) -> Non
 
 async def test_a_call_in_flight_ends_before_the_replica(db_url: str, engine: sa.Engine) -> None:
     async with going_away(db_url) as (replica, channel):
-        account = (await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="a"))).account
-        tasks = TaskServiceStub(channel)
-        request = pb.SubmitTaskRequest(account_id=account.account_id, topic="a topic")
-        calls = [tasks.SubmitTask(request) for _ in range(50)]
+        request = pb.SubmitTaskRequest(account_id=await new_account(channel), topic="a topic")
+        calls = [TaskServiceAsyncStub(channel).SubmitTask(request) for _ in range(50)]
         assert (await calls[0]).task.task_id
         await replica.drain(within=PATIENCE_S)  # what comes even later, a stop cancels
         codes = [await call.code() for call in calls]
@@ -296,17 +287,13 @@ def primary(own_server: Databases) -> Iterator[Primary]:
 @pytest.fixture
 async def primary_channel(primary: Primary) -> AsyncIterator[aio.Channel]:
     """To a replica on the primary."""
-    async with (
-        serving(primary.url, lease_ttl=5) as replica,
-        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
-    ):
+    async with serving(primary.url, lease_ttl=5) as replica, channel_to(replica) as channel:
         yield channel
 
 
 @pytest.fixture
 async def primary_client(primary_channel: aio.Channel) -> TaskClient:
-    answer = await AccountServiceStub(primary_channel).CreateAccount(CreateAccountRequest(name="an account"))
-    return TaskClient(TaskServiceStub(primary_channel), answer.account.account_id)
+    return TaskClient(TaskServiceAsyncStub(primary_channel), await new_account(primary_channel))
 
 
 async def _canceled(primary: Primary, call: Any) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from asyncio import to_thread
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -29,12 +29,8 @@ from tests.harness.client import KINDS, opened
 from tests.harness.maker import Maker
 from tests.harness.replicas import serving
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stubs import ContentServiceAsyncStub, ScheduleServiceAsyncStub, TaskServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
-
-if TYPE_CHECKING:
-    from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
-    from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceAsyncStub
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 pytestmark = pytest.mark.contract
 

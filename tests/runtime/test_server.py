@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import Mock
 
 import grpc
@@ -44,10 +44,8 @@ from scheduler_svc.runtime.interceptor import ErrorInterceptor, InFlight, send_h
 from scheduler_svc.runtime.server import SERVICES, bind, build
 from scheduler_svc.runtime.tls import Certificates
 from tests.harness.client import refused
+from tests.harness.stubs import TaskServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S
-
-if TYPE_CHECKING:
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 pytestmark = pytest.mark.contract
 

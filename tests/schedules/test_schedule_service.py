@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -15,11 +15,8 @@ from contentgen.v1 import task_service_pb2 as task_pb
 from tests.api.cases import FULL_SUBMIT, NOTHING, OWN, Bad, Good, missing, of
 from tests.harness.client import bad_fields, pages_of
 from tests.harness.scheduling import sql
+from tests.harness.stubs import ScheduleServiceAsyncStub, TaskServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
-
-if TYPE_CHECKING:
-    from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceAsyncStub
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 

@@ -23,7 +23,7 @@ from tests.harness.credentials import Caller, line, write
 from tests.harness.maker import Maker, TaskClient
 from tests.harness.processes import free_port
 from tests.harness.receivers import DELIVERED, Hooks, receiving
-from tests.harness.replicas import serving
+from tests.harness.replicas import channel_to, serving
 from tests.harness.scheduling import sql
 from tests.harness.scrape import Scrape, get
 from tests.harness.scripted_worker import ScriptedWorker
@@ -185,7 +185,7 @@ async def test_a_frozen_event_loop_is_neither_live_nor_ready(replica: Replica, m
 async def test_refused_tokens_are_counted_by_reason(db_url: str, tmp_path: Path) -> None:
     tokens = write(tmp_path / "tokens", line("reader", "viewer", [1]))
     async with serving(db_url, tokens_file=tokens, metrics_listen=ANY_PORT) as replica:
-        async with aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+        async with channel_to(replica) as channel:
             for _ in range(2):
                 with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
                     await Caller(channel, "wrong")("TaskService/GetTaskStats")
@@ -262,5 +262,5 @@ async def test_accounts_are_told_of_only_if_they_are_named(
 async def test_without_the_setting_nothing_listens(db_url: str) -> None:
     async with serving(db_url) as replica:
         assert replica.metrics_port == 0
-        async with aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+        async with channel_to(replica) as channel:
             assert "queue_depth" not in await Caller(channel)("TaskService/GetTaskStats")

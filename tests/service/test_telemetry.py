@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from math import inf
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,8 +30,7 @@ from scheduler_svc.metrics.distribution import Distribution
 from scheduler_svc.runtime.otel import OtelTracer
 from scheduler_svc.runtime.tls import LOG_WINDOW, MAX_LOGGED, HandshakeFailure, HandshakeFailureParser, LogLimit
 from tests.harness.receivers import OtlpReceiver
-from verification.generated import metrics as generated
-from verification.generated.metrics import main, problems
+from verification.generated.metrics import problems
 from worker_svc import otel as of_worker
 from worker_svc.config import configure_logging as configure_worker
 from worker_svc.session.leases import Lease
@@ -162,20 +160,7 @@ def test_a_value_that_a_scheduler_sent_is_bounded(lines: Lines) -> None:
     assert event["attempt"] == 1
 
 
-# The metrics that both services declare, and the document that lists them.
-
-
-def test_the_document_is_what_the_services_declare() -> None:
-    assert main([]) == 0
-
-
-def test_a_stale_document_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stale = tmp_path / "metrics.md"
-    stale.write_text(generated.DOCUMENT.read_text().replace("contentgen_build_info", "contentgen_built"))
-    monkeypatch.setattr(generated, "DOCUMENT", stale)
-    assert main([]) == 1
-    assert main(["--write"]) == 0
-    assert main([]) == 0
+# The metrics that both services declare.
 
 
 @pytest.mark.parametrize(

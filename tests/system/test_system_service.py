@@ -6,16 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
-from grpc import aio
 from structlog.testing import capture_logs
 
 from contentgen.client import ContentGenerationClient
 from contentgen.rpcs import METHODS
 from contentgen.v1 import system_service_pb2 as pb
-from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
 from contentgen.version import own_version
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime import database_watch
@@ -23,12 +20,10 @@ from scheduler_svc.system import work
 from tests.api.cases import Good
 from tests.harness.database_faults import APPLICATION, foreign_lock, locked_rows
 from tests.harness.maker import TaskClient
-from tests.harness.replicas import MAX_QUEUE_SIZE, serving, serving_all
+from tests.harness.replicas import MAX_QUEUE_SIZE, channel_to, serving, serving_all
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stubs import SystemServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
-
-if TYPE_CHECKING:
-    from contentgen.v1.system_service_pb2_grpc import SystemServiceAsyncStub
 
 pytestmark = pytest.mark.contract
 
@@ -53,11 +48,6 @@ def replica(replicas: list[Replica]) -> Replica:
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock that is held for a second counts as held for long; no transaction of the scheduler lasts as long."""
     monkeypatch.setattr(work, "LONG_LOCK_LIMIT", 1.0)
-
-
-@pytest.fixture
-def system(channel: aio.Channel) -> SystemServiceAsyncStub:
-    return SystemServiceStub(channel)
 
 
 async def test_get_system_lists_all_replicas_until_they_end(
@@ -119,8 +109,8 @@ async def test_get_system_shows_lock_waits_and_holders(
 ) -> None:
     """Also those of another replica."""
     first, second = replicas
-    async with aio.insecure_channel(f"127.0.0.1:{second.port}") as other:
-        stub: SystemServiceAsyncStub = SystemServiceStub(other)
+    async with channel_to(second) as other:
+        stub = SystemServiceAsyncStub(other)
         await client.submit()
         with locked_rows(db_url, "shares") as pid:
             waiting = asyncio.create_task(client.submit())
@@ -197,8 +187,8 @@ async def test_what_stops_a_replica_without_a_word_is_shown_and_logged(
     monkeypatch.setattr(database_watch, "CHECK_INTERVAL", 3_600.0)
     by = 3_600.0
     folds = "SELECT txid_current(), pg_advisory_lock(hashtext('contentgen.fold_counts'))"
-    async with serving(db_url) as replica, aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
-        stub: SystemServiceAsyncStub = SystemServiceStub(channel)
+    async with serving(db_url) as replica, channel_to(replica) as channel:
+        stub = SystemServiceAsyncStub(channel)
         with foreign_lock(db_url, folds) as pid, capture_logs() as logs:
             replica._clock._own = lambda: time.time() + by
             for _ in range(2):

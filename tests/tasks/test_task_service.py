@@ -12,14 +12,11 @@ import pytest
 import sqlalchemy as sa
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from grpc import StatusCode, aio
+from grpc import StatusCode
 
-from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2 import RunOutput
 from scheduler_svc.replica.replica import Replica
 from tests.api.cases import (
@@ -37,10 +34,11 @@ from tests.api.cases import (
     of,
 )
 from tests.harness.client import bad_fields, pages_of, refused
-from tests.harness.maker import TaskClient
-from tests.harness.replicas import serving_beside
+from tests.harness.maker import TaskClient, new_account
+from tests.harness.replicas import channel_to, serving_beside
 from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stubs import TaskServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
@@ -231,12 +229,8 @@ async def test_a_list_takes_its_filter_both_ways(client: TaskClient) -> None:
 
 @pytest.mark.usefixtures("replica")
 async def test_a_replica_with_a_retention_cleans_up_by_itself(db_url: str) -> None:
-    async with (
-        serving_beside(db_url, retention=1) as replica,
-        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
-    ):
-        answer = await AccountServiceStub(channel).CreateAccount(account_pb.CreateAccountRequest(name="an account"))
-        client = TaskClient(TaskServiceStub(channel), answer.account.account_id)
+    async with serving_beside(db_url, retention=1) as replica, channel_to(replica) as channel:
+        client = TaskClient(TaskServiceAsyncStub(channel), await new_account(channel))
         task = await client.cancel((await client.submit()).task_id)
 
         async def is_gone() -> bool:

@@ -7,17 +7,13 @@ import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode, aio
 
-from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_pb2 import TASK_STATUS_CANCELLED
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.database.notifications import PgNotifier
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.ids import format_task_id, parse_task_id
@@ -31,13 +27,12 @@ from scheduler_svc.transactions import Database, make_engine
 from scheduler_svc.watch import watchers as sending
 from scheduler_svc.webhooks.work import create_webhook
 from tests.harness.client import refused
-from tests.harness.replicas import serving_all
+from tests.harness.maker import new_account
+from tests.harness.replicas import channel_to, serving_all
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stubs import TaskServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
 from tests.harness.watching import Mover, batch, first_event, moves_of, submitted, watching
-
-if TYPE_CHECKING:
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 pytestmark = pytest.mark.contract
 
@@ -57,20 +52,17 @@ async def replicas(db_url: str) -> AsyncIterator[list[Replica]]:
 @pytest.fixture
 async def channels(replicas: list[Replica]) -> AsyncIterator[list[aio.Channel]]:
     async with AsyncExitStack() as stack:
-        yield [
-            await stack.enter_async_context(aio.insecure_channel(f"127.0.0.1:{replica.port}")) for replica in replicas
-        ]
+        yield [await stack.enter_async_context(channel_to(replica)) for replica in replicas]
 
 
 @pytest.fixture
 def stubs(channels: list[aio.Channel]) -> list[TaskServiceAsyncStub]:
-    return [TaskServiceStub(channel) for channel in channels]
+    return [TaskServiceAsyncStub(channel) for channel in channels]
 
 
 @pytest.fixture
 async def owner(channels: list[aio.Channel]) -> int:
-    answer = await AccountServiceStub(channels[0]).CreateAccount(account_pb.CreateAccountRequest(name="an owner"))
-    return answer.account.account_id
+    return await new_account(channels[0])
 
 
 @pytest.fixture

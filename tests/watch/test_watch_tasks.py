@@ -7,16 +7,14 @@ import base64
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from grpc import StatusCode, aio
 
-from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.errors import ChangesDelayed
 from scheduler_svc.replica.replica import Replica
@@ -27,15 +25,12 @@ from scheduler_svc.watch.work import Selection
 from tests.harness.client import bad_fields, refused
 from tests.harness.cluster import Databases
 from tests.harness.database_faults import APPLICATION, foreign_lock
-from tests.harness.maker import TaskClient
+from tests.harness.maker import TaskClient, new_account
 from tests.harness.scheduling import sent
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stubs import TaskServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
 from tests.harness.watching import Mover, Watcher, moves_of, submitted, watching
-
-if TYPE_CHECKING:
-    from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
@@ -73,9 +68,9 @@ def client(tasks: TaskServiceAsyncStub, account: int) -> WatchingClient:
 
 
 @pytest.fixture
-async def other(accounts: AccountServiceAsyncStub) -> int:
+async def other(channel: aio.Channel) -> int:
     """Another account."""
-    return (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="other"))).account.account_id
+    return await new_account(channel)
 
 
 @pytest.fixture
@@ -144,13 +139,13 @@ async def test_an_account_s_watch_begins_with_open_tasks_and_sees_no_other_accou
 
 
 async def test_a_watch_without_a_selection_is_of_all_accounts(
-    client: WatchingClient, accounts: AccountServiceAsyncStub, other: int
+    client: WatchingClient, channel: aio.Channel, other: int
 ) -> None:
     ended, *open_ids = [await client.new(account_id) for account_id in (0, other, 0)]
     await client.cancel(ended)
     async with client.watch(account_id=0) as watcher:
         present = await watcher.take(2)
-        third = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="third"))).account.account_id
+        third = await new_account(channel)
         new = [await client.new(account_id) for account_id in (third, other, 0)]
         moved = await watcher.take(3)
     assert sorted(moves_of(present)) == sorted((task_id, "unspecified", "pending") for task_id in open_ids)
@@ -392,7 +387,7 @@ class TestSlowWatchers:
         """Over a channel with a small receive window, which nobody reads: by default the window grows."""
         options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384)]
         async with aio.insecure_channel(f"127.0.0.1:{replica.port}", options) as channel:
-            yield WatchingClient(TaskServiceStub(channel), account)
+            yield WatchingClient(TaskServiceAsyncStub(channel), account)
 
     async def test_slow_watchers_are_cut_off_with_a_token_that_misses_nothing(
         self, client: WatchingClient, slow: WatchingClient, mover: Mover, replica: Replica

@@ -7,7 +7,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
@@ -16,12 +15,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode, aio
 
-from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import webhook_service_pb2 as pb
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from scheduler_svc.domain.webhook import MAX_CONCURRENT_TRIES
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.webhooks import loop as webhook_tries
@@ -30,13 +26,11 @@ from scheduler_svc.webhooks import work as deliveries
 from tests.api.cases import NOTHING, OTHER_PAGE, OWN, Bad, Good, missing, of, wrong_state
 from tests.harness.client import invalid_state, not_found, pages_of, refused
 from tests.harness.database_faults import locked_table
-from tests.harness.maker import Maker
+from tests.harness.maker import Maker, new_account
 from tests.harness.receivers import DELIVERED, EXHAUSTED, PENDING, Hooks, Receiver, receiving, status
-from tests.harness.replicas import serving, serving_beside
+from tests.harness.replicas import channel_to, serving, serving_beside
 from tests.harness.scheduling import sql
-
-if TYPE_CHECKING:
-    from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
+from tests.harness.stubs import TaskServiceAsyncStub, WebhookServiceAsyncStub
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
@@ -53,8 +47,8 @@ class Site(Hooks):
     """The webhooks of a replica, their receiver, and an account whose tasks end."""
 
     def __init__(self, channel: aio.Channel, engine: sa.Engine, receiver: Receiver, account: int = 0) -> None:
-        super().__init__(WebhookServiceStub(channel), engine)
-        self.tasks, self.receiver, self.account = TaskServiceStub(channel), receiver, account
+        super().__init__(WebhookServiceAsyncStub(channel), engine)
+        self.tasks, self.receiver, self.account = TaskServiceAsyncStub(channel), receiver, account
 
     async def hook(self, *event_types: str, url: str = "", account_id: int = 0) -> int:
         """A new webhook's id; without a `url` it is the receiver's."""
@@ -187,8 +181,8 @@ class TestEvents:
             with locked_table(db_url, "webhooks"):
                 starting = serving_beside(db_url, lock_timeout=0.1, webhook_allow="127.0.0.0/8")
                 late = await stack.enter_async_context(starting)
-                channel = await stack.enter_async_context(aio.insecure_channel(f"127.0.0.1:{late.port}"))
-                tasks = TaskServiceStub(channel)
+                channel = await stack.enter_async_context(channel_to(late))
+                tasks = TaskServiceAsyncStub(channel)
                 request = task_pb.SubmitTaskRequest(account_id=site.account, topic="a topic")
                 cancel = task_pb.CancelTaskRequest(task_id=(await tasks.SubmitTask(request)).task.task_id)
                 with refused(StatusCode.UNAVAILABLE, "LOCK_TIMEOUT"):
@@ -297,15 +291,14 @@ class TestRetries:
             await site.until(hook, *[DELIVERED] * 22)
 
     async def test_slow_receivers_of_other_accounts_take_no_place_from_an_account(
-        self, replica: Replica, site: Site, accounts: AccountServiceAsyncStub, monkeypatch: pytest.MonkeyPatch
+        self, replica: Replica, site: Site, channel: aio.Channel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(webhook_tries, "MAX_TRIES", 16)
         monkeypatch.setattr(sender, "TIMEOUT", 100.0)
         monkeypatch.setattr(deliveries, "CLAIM_LEASE", timedelta(seconds=200))
         async with receiving() as slow:
             slow.answer = slow.hang
-            request = account_pb.CreateAccountRequest(name="greedy")
-            greedy = [(await accounts.CreateAccount(request)).account.account_id for _ in range(2)]
+            greedy = [await new_account(channel) for _ in range(2)]
             for account in greedy * 3:
                 await site.hook("task.ended", url=slow.url, account_id=account)
             for account in greedy * 4:

@@ -197,12 +197,15 @@ _WITH_MOVES_AND_ENTRIES = f"""
 """
 # `+ 0`: on old statistics the planner believes that nothing is pending, and would join through the index of statuses.
 # The fence of a result: the lease is deleted and the task completes, or neither. Nothing is locked before: most results
-# find their lease live, and what this does not find is judged by itself.
+# find their lease live, and what this does not find, or what somebody changes meanwhile, is judged by itself.
 _COMPLETE_TASKS = sa.text(f"""
     WITH gone AS (
-        DELETE FROM leases AS l USING {_REPORTED.source}
-        WHERE l.task_key = r.task_key AND l.attempt = r.attempt AND l.fence = r.fence AND NOT l.revoked
-            AND (r.worker_id IS NULL OR l.worker_id = r.worker_id)
+        DELETE FROM leases AS l USING {_REPORTED.source}, LATERAL (
+            SELECT ctid FROM leases AS x
+            WHERE x.task_key = r.task_key AND x.attempt = r.attempt AND x.fence = r.fence AND NOT x.revoked
+                AND (r.worker_id IS NULL OR x.worker_id = r.worker_id)
+            OFFSET 0) AS target
+        WHERE l.ctid = target.ctid
         RETURNING l.task_key, l.attempt, l.fence, l.worker_id, l.status, l.claim_time,
             coalesce(l.start_time, now()) AS start_time, nextval('content_seq') AS content_id
     ),
