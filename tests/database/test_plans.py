@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -39,7 +40,7 @@ from scheduler_svc.tasks.sql.lists import MAX_EXAMINED
 from scheduler_svc.transactions import Tx, make_engine
 from scheduler_svc.webhooks.work import DeliveryOutcome, WebhookEvent
 from tests.harness.cluster import Databases
-from tests.harness.scheduling import COLUMNS, NO_OTHER_TEXTS, new_task, sent
+from tests.harness.scheduling import COLUMNS, NO_OTHER_TEXTS, RESULT, Scheduling, new_task, sent
 
 pytestmark = pytest.mark.integration
 
@@ -185,6 +186,11 @@ class Plan:
     def scanned(self) -> list[str]:
         """The tables that were read from end to end."""
         return [node["Relation Name"] for node in self.nodes if node["Node Type"] == "Seq Scan"]
+
+    @property
+    def compared(self) -> float:
+        """How many pairs of rows joins compared in vain."""
+        return float(sum(node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"] for node in self.nodes))
 
 
 class Backlog:
@@ -472,6 +478,18 @@ def test_the_claim_reads_only_the_head_of_one_index(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.hot, HOT["claim"])
     assert plan.found_by("ready_order") == ROWS
     assert sum(rows for _, rows in plan.read("ready")) <= 2 * ROWS  # and deletes them by their keys
+
+
+def test_results_find_their_leases_by_key_by_a_plan_made_when_there_was_one(db_url: str) -> None:
+    with closing(Backlog(db_url)) as backlog:
+        scheduling = Scheduling(backlog.hot)
+        first = scheduling.claim_of_new()
+        scheduling.sql("VACUUM ANALYZE leases")
+        scheduling.report(first, RESULT)
+        scheduling.fill(1, 300)
+        results = [ReportedResult(*ref) for ref in scheduling.claim(300)]
+        (plan,) = backlog.plans(backlog.hot, lambda tx: tx.leases.complete(results))
+    assert plan.compared <= 10 * len(results), plan
 
 
 @pytest.mark.parametrize("what", HOT)
