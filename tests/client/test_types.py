@@ -16,8 +16,8 @@ import contentgen
 from contentgen import AsyncContentGenerationClient, ContentGenerationClient, client
 from contentgen.client import errors
 from contentgen.client.client import MessageMethods
-from tests.harness.documents import CLIENT_GUIDES, snippets
 from contentgen.client.target import Target
+from tests.harness.documents import CLIENT_GUIDES, snippets
 
 pytestmark = pytest.mark.unit
 
