@@ -1,4 +1,6 @@
-"""The fixtures, which pytest finds by the package's entry point. See docs/testing.md. Layer: the top of testing.
+"""The fixtures, which pytest finds by the package's entry point. Layer: the top of testing.
+
+docs/how-to/test-your-service.md shows their use.
 
 They are plain functions, those for asyncio too, so that they serve under pytest-asyncio in either mode and under anyio.
 """
