@@ -95,7 +95,7 @@ def test_options_have_a_script_of_steps() -> None:
 
 
 def test_the_docs_have_every_key_and_every_step() -> None:
-    guide = Path(__file__).parents[2] / "docs" / "development" / "cluster.md"
+    guide = Path(__file__).parents[2] / "lab" / "cluster" / "README.md"
     document = guide.read_text(encoding="utf-8").replace("\\|", "|")
     assert [command.usage for command in COMMANDS if f"`{command.usage}`" not in document] == []
     assert [key for key in KEYS if f"`{key}`" not in document] == []

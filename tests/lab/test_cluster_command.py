@@ -42,7 +42,7 @@ def command(folder: Path, *arguments: str) -> list[str]:
 
 
 def check_commands_of_runbooks(folder: Path) -> None:
-    """They work in a shell that has read the cluster's file: `docs/development/cluster.md` says so."""
+    """They work in a shell that has read the cluster's file: `lab/cluster/README.md` says so."""
     (env,) = folder.glob("*/env")
     for command in (
         'contentgen --scheduler "$SCHEDULER_2" worker list',
