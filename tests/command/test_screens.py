@@ -18,7 +18,7 @@ from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica.replica import Replica
-from tests.command.transcript import GOLDEN, VERSION, Ran, Transcript, run
+from tests.command.transcript import GOLDEN, Ran, Transcript, run
 from tests.harness.client import refused
 from tests.harness.credentials import Caller
 from tests.harness.maker import Maker
@@ -162,7 +162,7 @@ async def test_worker_commands_print_the_golden_screens(
     contentgen: Transcript, channel: aio.Channel, pool: WorkerPoolServiceAsyncStub, account: int
 ) -> None:
     greeting = hello(
-        worker_id="host-1-3f2a", version=VERSION, creator_version="content-creator 3", labels={"zone": "a"}
+        worker_id="host-1-3f2a", version="1.2.3", creator_version="content-creator 3", labels={"zone": "a"}
     )
     await contentgen.play("workers", 1)
     async with ScriptedWorker(channel, greeting) as worker:

@@ -45,6 +45,7 @@ SUBJECTS = {
     r"console_svc/webhooks/": "console/test_workers",
     r"console_svc/(\w+)": r"console_server/|console/test_(\1|overview|sign_in)",
     r"contentgen/(cli|doctor)/": "command/",
+    r"contentgen/testing/": "client/test_testing",
     r"(protos/)?contentgen/keda/": "dispatch/test_scaler",
     r"(?:protos/)?contentgen/v1/(\w+?)(_service|_pb2|\.)": r"[a-z]+/test_\1_service|api/test_every",
     r"(?:contentgen/)?(client|stack|old_application)/": r"\1/",
