@@ -87,8 +87,20 @@ EDGES: tuple[Edge, ...] = (
 )
 TRANSITIONS: dict[tuple[Status, Move], Status] = {(edge.source, edge.move): edge.target for edge in EDGES}
 MOVES: frozenset[tuple[Status, Status]] = frozenset((edge.source, edge.target) for edge in EDGES)
-PAIRS = frozenset(10 * source + target for source, target in MOVES)
-"""The same as numbers of two digits, which are quicker compared: the hash of an enum is a Python function."""
+
+
+def pair_of(source: int, target: int) -> int:
+    """Returns a move as a number of two digits, which is quicker compared: the hash of an enum is a Python function."""
+    return 10 * source + target
+
+
+def move_of(pair: int) -> tuple[Status, Status]:
+    """Returns the source and the target of a move that is given as such a number."""
+    source, target = divmod(pair, 10)
+    return Status(source), Status(target)
+
+
+PAIRS = frozenset(pair_of(*move) for move in MOVES)
 
 
 Reason: TypeAlias = tuple[Status, Status, str]

@@ -14,7 +14,7 @@ from scheduler_svc.domain import dispatch, rollup
 from scheduler_svc.domain.account import ALL_ACCOUNTS
 from scheduler_svc.domain.content import CompletedTask
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lifecycle import ENDED, PAIRS, RUNNING, EventRow, IllegalMove, Status
+from scheduler_svc.domain.lifecycle import ENDED, PAIRS, RUNNING, EventRow, IllegalMove, Status, move_of, pair_of
 from scheduler_svc.domain.resolution import COMPLETIONS
 from scheduler_svc.domain.task import READY, SCHEDULED, day_of
 from scheduler_svc.webhooks.work import LastMove, store_ended_tasks
@@ -169,7 +169,7 @@ class Ledger:
 
         Raises IllegalMove if the transition table does not contain it.
         """
-        pair = 10 * source + target
+        pair = pair_of(source, target)
         if pair not in PAIRS:
             raise IllegalMove(f"{source.name} to {target.name}")
         attempt, fence = (ref.attempt, ref.fence) if ref else (0, None)
@@ -185,7 +185,7 @@ class Ledger:
         self._completed += tasks
         for (account_id, stage), n in Counter([(task.account_id, task.stage) for task in tasks]).items():
             for step in COMPLETIONS[stage]:
-                self._moves[account_id, 10 * step.source + step.target, step.reason] += n
+                self._moves[account_id, pair_of(step.source, step.target), step.reason] += n
         if self._last_moves is not None:
             for task in tasks:
                 last = COMPLETIONS[task.stage][-1]
@@ -246,7 +246,7 @@ class Ledger:
         """Returns how many moves were made."""
         moves: Counter[_Edge] = Counter()
         for (account_id, pair, reason), n in self._moves.items():
-            source, target = map(Status, divmod(pair, 10))
+            source, target = move_of(pair)
             moves[account_id, source, target] += n
             if self.rollup:
                 self._tx.signals.moves[source, target, reason] += n

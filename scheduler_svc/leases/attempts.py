@@ -175,12 +175,7 @@ def _requeue(
         ledger.enqueue(place, until=tx.now if barred else None, cause=BARRED, expire_time=expires)
 
 
-def record(
-    ledger: Ledger,
-    lease: LiveLease,
-    step: Step,
-    retry_count: int | None = None,
-) -> None:
+def record(ledger: Ledger, lease: LiveLease, step: Step, retry_count: int | None = None) -> None:
     ledger.move(
         lease.ref.task_key,
         lease.account_id,

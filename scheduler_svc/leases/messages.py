@@ -130,18 +130,19 @@ def updates(report: pb.Report) -> tuple[LeaseUpdate, ...]:
         if update.lease_id != lease_id or update.attempt != attempt:  # the updates of a lease usually follow each other
             lease_id, attempt = update.lease_id, update.attempt
             ref = parse_lease_id(lease_id, attempt)
-        if stage := _STAGES.get(update.WhichOneof("update")):
+        kind = update.WhichOneof("update")
+        if stage := _STAGES.get(kind):
             lease_updates.append(LeaseUpdate(lease_id, attempt, ref, stage))
         else:
-            lease_updates.append(LeaseUpdate(lease_id, attempt, ref, _change(i, update), _output(update)))
+            lease_updates.append(LeaseUpdate(lease_id, attempt, ref, _change(i, kind, update), _output(update)))
     return tuple(lease_updates)
 
 
 _STAGES: dict[str | None, Change] = {"accepted": AttemptAccepted(), "processing": AttemptStarted()}
 
 
-def _change(index: int, update: pb.LeaseUpdate) -> Change:
-    match update.WhichOneof("update"):
+def _change(index: int, kind: str | None, update: pb.LeaseUpdate) -> Change:
+    match kind:
         case "progress":
             percent = min(100, max(0, update.progress.percent))
             return AttemptProgress(

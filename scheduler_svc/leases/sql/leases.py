@@ -146,6 +146,20 @@ _CHANGE = UnnestedRows(
     step="text",
     message="text",
 )
+
+
+def _live_lease(condition: str = "true") -> str:
+    """Returns, for FROM, `target`: the `ctid` of the live lease that a row of `r` names, if it meets the `condition`.
+
+    It is found by its key, whatever statistics say. A lease that somebody changes meanwhile has another `ctid`.
+    """
+    return f"""LATERAL (
+        SELECT ctid FROM leases AS x
+        WHERE x.task_key = r.task_key AND x.attempt = r.attempt AND x.fence = r.fence AND NOT x.revoked
+            AND ({condition})
+        OFFSET 0) AS target"""
+
+
 # The rows are locked, so their ctid is stable.
 _UPDATE_ATTEMPTS = sa.text(f"""
     UPDATE leases AS l SET
@@ -154,10 +168,7 @@ _UPDATE_ATTEMPTS = sa.text(f"""
         status = CASE WHEN r.processing THEN {Status.PROCESSING} ELSE l.status END,
         percent = coalesce(r.percent, l.percent), step = coalesce(r.step, l.step),
         message = coalesce(r.message, l.message)
-    FROM {_CHANGE.source}, LATERAL (
-        SELECT ctid FROM leases AS x
-        WHERE x.task_key = r.task_key AND x.attempt = r.attempt AND x.fence = r.fence AND NOT x.revoked
-        OFFSET 0) AS target
+    FROM {_CHANGE.source}, {_live_lease()}
     WHERE l.ctid = target.ctid
 """)
 """Stores the stage and progress of attempts."""
@@ -200,11 +211,8 @@ _WITH_MOVES_AND_ENTRIES = f"""
 # find their lease live, and what this does not find, or what somebody changes meanwhile, is judged by itself.
 _COMPLETE_TASKS = sa.text(f"""
     WITH gone AS (
-        DELETE FROM leases AS l USING {_REPORTED.source}, LATERAL (
-            SELECT ctid FROM leases AS x
-            WHERE x.task_key = r.task_key AND x.attempt = r.attempt AND x.fence = r.fence AND NOT x.revoked
-                AND (r.worker_id IS NULL OR x.worker_id = r.worker_id)
-            OFFSET 0) AS target
+        DELETE FROM leases AS l
+        USING {_REPORTED.source}, {_live_lease("r.worker_id IS NULL OR x.worker_id = r.worker_id")}
         WHERE l.ctid = target.ctid
         RETURNING l.task_key, l.attempt, l.fence, l.worker_id, l.status, l.claim_time,
             coalesce(l.start_time, now()) AS start_time, nextval('content_seq') AS content_id
