@@ -26,7 +26,7 @@ from lab.benchmarks.stack import Cpu, Stack
 
 RATIOS = Path(__file__).with_name("ratios.json")
 BOUND = 1.3
-"""How many times its former ratio a figure may be: of nine runs, some on a busy machine, none was 1.2 times the median."""
+"""How many times its former ratio a figure may be. In nine runs, some beside others, none was 1.2 times the median."""
 _CALLS, _LIVES = 2_000, 5_000
 _SUBMITS, _BATCHED, _ALONE = 1_500, 5_000, 60
 _STEADY = ("autovacuum = off", "wal_init_zero = off")
