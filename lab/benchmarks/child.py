@@ -71,6 +71,10 @@ class Child:
                 self._process.kill()
             await self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def go(self) -> None:
         assert self._process.stdin
         self._process.stdin.write(b"go\n")

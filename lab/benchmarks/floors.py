@@ -10,25 +10,30 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 
+import psutil
 import psycopg2
 
 from lab.benchmarks import payload, scenario
 from lab.benchmarks.child import Child
-from lab.benchmarks.stack import Stack
+from lab.benchmarks.stack import Cpu, Stack
 
 UNARY_PER_SECOND = 8_400.0
 """Bare unary calls with 64 in flight, on the goals' machine."""
 UNARY_MS = 0.56
 """A bare unary call, one at a time: the median there."""
 LIVES_PER_SECOND = 22_200.0
-"""What `lives_per_second` would be there, by commit 3fa335b7: its drain of 100,000 was 9,900/s there, and 0.42, 0.45,
+"""What `lives` would do a second there, by commit 3fa335b7: its drain of 100,000 was 9,900/s there, and 0.42, 0.45,
 0.51 of this floor here."""
 _BATCH = 500
 
 
+def bare_process(stack: Stack) -> Child:
+    return Child("benchmarks.callers.serve_bare", stack.folder, "bare_server")
+
+
 @asynccontextmanager
 async def bare_server(stack: Stack) -> AsyncIterator[str]:
-    async with Child("benchmarks.callers.serve_bare", stack.folder, "bare_server") as server:
+    async with bare_process(stack) as server:
         yield str(server.first["target"])
 
 
@@ -64,8 +69,8 @@ _LIFE = (
 """A submit, a claim and a completion: a transaction each."""
 
 
-def lives_per_second(stack: Stack, lives: int) -> float:
-    """Measures tasks a second that one connection stores, leases and completes in narrow tables, 500 a transaction.
+def lives(stack: Stack, tasks: int) -> scenario.Span:
+    """Lets one connection store, lease and complete tasks in narrow tables, 500 a transaction.
 
     Nothing of what makes it a queue: no fence, no order, no history, no counts.
     """
@@ -76,10 +81,11 @@ def lives_per_second(stack: Stack, lives: int) -> float:
             task, result = next(payload.tasks([1])), payload.result()
             texts = {"payloads": [task.requirements] * _BATCH, "bodies": [result.body] * _BATCH}
             begin = time.monotonic()
-            for first in range(0, lives, _BATCH):
+            for first in range(0, tasks, _BATCH):
                 keys = list(range(first, first + _BATCH))
                 for statement in _LIFE:
                     cursor.execute(statement, {"keys": keys, **texts})
-            return lives / (time.monotonic() - begin)
+            cpu = psutil.Process(connection.info.backend_pid).cpu_times()
+            return scenario.Span(tasks, begin, time.monotonic(), Cpu(0, cpu.user + cpu.system))
         finally:
             cursor.execute("DROP SCHEMA floor CASCADE")

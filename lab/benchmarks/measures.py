@@ -68,7 +68,8 @@ async def warmed(options: Options) -> AsyncIterator[tuple[Stack, Floor]]:
 
 
 async def _lives(stack: Stack, options: Options) -> Floor:
-    return Floor(await asyncio.to_thread(floors.lives_per_second, stack, options.lives), floors.LIVES_PER_SECOND)
+    span = await asyncio.to_thread(floors.lives, stack, options.lives)
+    return Floor(span.per_second, floors.LIVES_PER_SECOND)
 
 
 async def batch_submit(options: Options) -> list[Figure]:

@@ -100,9 +100,11 @@ class Fleet:
 
 @asynccontextmanager
 async def noop_workers(
-    stack: Stack, count: int, depth: int, *, targets: Sequence[str] = (), timed: bool = False
+    stack: Stack, count: int, depth: int, *, targets: Sequence[str] = (), timed: bool = False, prefix: str = "noop"
 ) -> AsyncIterator[Fleet]:
     """Yields so many workers that are ready to connect, in a process for each target (none: each in one of its own).
+
+    `prefix` is how their ids begin.
 
     Raises ExceptionGroup as soon as one of the processes ends.
     """
@@ -111,7 +113,7 @@ async def noop_workers(
     async with AsyncExitStack() as exits:
         processes = []
         for number, target in enumerate(targets):
-            name = f"noop-{number}"
+            name = f"{prefix}-{number}"
             child = Child(_COMPLETES_ALL, stack.folder, name, worker_id=name, target=target, **options)
             processes.append(await exits.enter_async_context(child))
         fleet = Fleet(processes)

@@ -88,8 +88,8 @@ class TagReservation(NamedTuple):
         return self.closed or self.now > dispatch.refill(self.finish, self.weight)
 
 
-MAX_FOLDED = 1_000
-"""Rows that one transaction folds."""
+MAX_FOLDED = 10_000
+"""Rows that one transaction folds. Of many accounts each has a few: the more rows at once, the fewer updates a row."""
 
 
 _Edge: TypeAlias = tuple[int, Status, Status]
@@ -314,4 +314,4 @@ def signal_ready(tx: Tx, account_id: int, reserved: TagReservation, *, tagged: b
 
 
 def fold_counts(tx: Tx) -> int:
-    return tx.counts.fold(10_000)
+    return tx.counts.fold(MAX_FOLDED)

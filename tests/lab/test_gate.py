@@ -111,8 +111,15 @@ def test_steps_run_side_by_side(tmp_path: Path) -> None:
 
 
 def test_nothing_runs_without_what_the_steps_need(tmp_path: Path) -> None:
-    assert run([shell("needy", f"touch {tmp_path}/ran")], first=[shell("setup", "exit 1")]) == 1
+    needy = shell("needy", f"touch {tmp_path}/ran")
+    assert run([needy], first=[shell("setup", "exit 1")], last=[needy]) == 1
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_measures_runs_when_all_others_have_ended_even_badly(tmp_path: Path) -> None:
+    ended = [shell(name, f"touch {tmp_path}/{name}; exit 1") for name in "ab"]
+    assert run(ended, 2, last=[shell("measure", f"touch {tmp_path}/measured; rm {tmp_path}/a {tmp_path}/b")]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["measured"]
 
 
 @pytest.mark.parametrize("check", ["no-such-program", "false"])

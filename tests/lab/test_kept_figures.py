@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -13,10 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from lab.benchmarks import goals
 from lab.benchmarks.callers import steady_sizes
-from lab.benchmarks.check import lost, ratio
-from lab.benchmarks.goals import Floor, Goal
+from lab.benchmarks.check import RATIOS, worse
 from lab.benchmarks.kept import Part, line_of, made_by
 from lab.benchmarks.peers import __main__ as peers
 from lab.benchmarks.peers import figures, rounds
@@ -233,23 +232,20 @@ async def test_what_a_worker_has_started_ends_with_it(tmp_path: Path) -> None:
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
-# When a hot path counts as slower: by its floor of the same run, not by what the machine does.
+# When a hot path costs more than it did.
 
 
-def figure(value: float, floor: float, *, less_is_better: bool = False) -> goals.Figure:
-    goal = Goal(1, 1, less_is_better=less_is_better)
-    return goals.Figure("a figure", value, "unit", 1, goal, floor=Floor(floor, floor))
+def test_a_cost_above_its_bound_is_named_with_its_times() -> None:
+    before = {"drain, scheduler": 0.2, "drain, PostgreSQL": 2.0, "SubmitTask, scheduler": 1.6}
+    now = {"drain, scheduler": 0.27, "drain, PostgreSQL": 2.59, "SubmitTask, scheduler": 1.0, "new": 9.0}
+    assert worse(before, now) == {"drain, scheduler": pytest.approx(1.35)}
 
 
-@pytest.mark.parametrize("speed", [1.0, 0.4])
-def test_a_slow_machine_changes_no_ratio(speed: float) -> None:
-    assert ratio(figure(8_000 * speed, 20_000 * speed)) == pytest.approx(0.4)
-    assert ratio(figure(3 / speed, 0.6 / speed, less_is_better=True)) == pytest.approx(0.2)
-
-
-def test_a_loss_of_more_than_a_quarter_is_named() -> None:
-    before = {"drain": 0.4, "submit": 0.5, "latency": 0.2}
-    assert lost(before, {"drain": 0.29, "submit": 0.38, "latency": 0.3, "new": 0.1}) == ["drain"]
+def test_all_costs_are_kept() -> None:
+    paths = ("SubmitTask", "BatchSubmitTasks", "drain", "a task alone")
+    kept = json.loads(RATIOS.read_text())
+    assert set(kept) == {f"{path}, {part}" for path in paths for part in ("scheduler", "PostgreSQL")}
+    assert min(kept.values()) > 0
 
 
 # The cases at scale, and those of years.

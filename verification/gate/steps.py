@@ -131,13 +131,14 @@ class Gate:
                 _signal(group, number)
 
 
-def run(steps: Sequence[Step], side_by_side: int = 1, first: Sequence[Step] = ()) -> int:
-    """The exit status: 0 unless a step failed. The steps need what those of `first` make, which run one by one."""
+def run(steps: Sequence[Step], side_by_side: int = 1, first: Sequence[Step] = (), last: Sequence[Step] = ()) -> int:
+    """Returns 1 if a step failed, else 0. The steps need what those of `first` make. These and `last` run alone."""
     begin = time.monotonic()
     with _terminable():
         outcomes = Gate().run(first)
         if not any(outcome.is_failure for outcome in outcomes):
             outcomes += Gate(side_by_side).run(steps)
+            outcomes += Gate().run(last)
     print("\n" + table(outcomes, time.monotonic() - begin), flush=True)
     return int(any(outcome.is_failure for outcome in outcomes))
 
