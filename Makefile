@@ -138,7 +138,7 @@ sbom: $(STAMP) ## write SBOMs and licences of what is shipped into build/sbom
 bench: $(STAMP) ## measure the hot paths beside their goals (ARGS=--help)
 	@$(PY) -m lab.benchmarks $(ARGS)
 
-bench-check: $(STAMP) ## fail if a hot path takes three tenths more CPU than it did (a minute; ARGS=--help)
+bench-check: $(STAMP) ## fail if a hot path takes 30% more CPU than it did (a minute; ARGS=--help)
 	@$(PY) -m lab.benchmarks.check $(ARGS)
 
 PEERS := build/peers-venv
