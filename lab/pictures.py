@@ -37,7 +37,6 @@ POOLED = (
 )
 REVIEWED = ("春天的第一杯咖啡", "如何读懂一份体检报告", "芯片为什么越做越小", "租房合同里要看的七个地方")
 RUNNING = ("秋季穿搭：三种颜色就够了", "睡眠与记忆力", "入门级相机怎么选", "小户型收纳的九个办法", "露营装备清单")
-"""One more than there are slots."""
 _INSERT = (
     "INSERT INTO rollup_deltas (account_id, hour, kinds, numbers) VALUES (1, date_trunc('hour', now()) - %s, %s, %s)"
 )
@@ -54,25 +53,24 @@ class NamedStack(Stack):
 def main(interrupts: Interrupts) -> None:
     if not subprocess.run(["fc-list", ":lang=zh"], capture_output=True, check=True).stdout:
         raise SystemExit("no font has Chinese characters (Debian: apt install fonts-noto-cjk)")
-    with throwaway_folder("pictures") as folder:
-        variables = {**environment(folder), **SETTINGS}
-        with (
-            NamedStack(variables, folder / "logs", 0.0, interrupts) as stack,
-            ContentGenerationClient(stack.target) as client,
-        ):
-            pool = client.get_worker_pool_status
-            stack.until(lambda: pool()["num_workers"] == WORKERS, within=LIMIT, what="the workers are connected")
-            fill_hours(folder / "data" / "postgres" / "data" / "postmaster.pid")
-            connection = Connection(target_of({"CONTENTGEN_SCHEDULER": stack.target}))
-            before = top.read(connection, 0)
-            pages = fill(client)
-            interrupts.pause(15)  # some progress
-            draw_top(before, top.read(connection, 0))
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-                draw_console(browser, stack.console, "en", "en-GB", pages)
-                draw_console(browser, stack.console, "zh", "zh-CN", pages)
-                browser.close()
+    with (
+        throwaway_folder("pictures") as folder,
+        NamedStack({**environment(folder), **SETTINGS}, folder / "logs", 0.0, interrupts) as stack,
+        ContentGenerationClient(stack.target) as client,
+    ):
+        pool = client.get_worker_pool_status
+        stack.until(lambda: pool()["num_workers"] == WORKERS, within=LIMIT, what="the workers are connected")
+        fill_hours(folder / "data" / "postgres" / "data" / "postmaster.pid")
+        connection = Connection(target_of({"CONTENTGEN_SCHEDULER": stack.target}))
+        before = top.read(connection, 0)
+        pages = fill(client)
+        interrupts.pause(15)  # some progress
+        draw_top(before, top.read(connection, 0))
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            for locale in ("en-GB", "zh-CN"):
+                draw_console(browser, stack.console, locale, pages)
+            browser.close()
 
 
 def fill_hours(server: Path) -> None:
@@ -132,7 +130,7 @@ def draw_top(before: top.Reading, after: top.Reading) -> None:
     (IMAGES / "top.svg").write_text(svg, encoding="utf-8")
 
 
-def draw_console(browser: Browser, url: str, language: str, locale: str, pages: Mapping[str, str]) -> None:
+def draw_console(browser: Browser, url: str, locale: str, pages: Mapping[str, str]) -> None:
     page = browser.new_page(base_url=url, timezone_id="Asia/Shanghai", locale=locale)
     for name, path in pages.items():
         phone = "-phone" if name in {"new", "workers"} else ""
@@ -140,8 +138,7 @@ def draw_console(browser: Browser, url: str, language: str, locale: str, pages: 
         page.goto(path)
         page.evaluate("document.querySelectorAll('.attempt').forEach(attempt => attempt.toggleAttribute('open'))")
         page.wait_for_timeout(1_000)  # plots are drawn after the page
-        page.screenshot(path=IMAGES / f"console-{name}-{language}{phone}.png")
-    page.close()
+        page.screenshot(path=IMAGES / f"console-{name}-{locale[:2]}{phone}.png")
 
 
 if __name__ == "__main__":
