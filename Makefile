@@ -22,6 +22,7 @@ UV := uv==0.13.9
 AUDIT := pip-audit==2.10.1
 TWINE := twine==7.0.0
 SBOM := cyclonedx-bom==7.5.0
+PNGQUANT := pngquant-cli==3.0.3
 
 .PHONY: help
 help: ## list the targets
@@ -38,7 +39,7 @@ $(STAMP): $(RUN_TIME) requirements.lock
 	@$(PYTHON) setup/venv.py $(VENV) requirements.lock
 	@touch $@
 
-.PHONY: setup demo run cluster examples client-versions test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-check bench-peers bench-scale simulate gen baseline previous lock wheel sdist clean images images-check images-pin docs docs-serve
+.PHONY: setup demo run cluster examples client-versions test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-check bench-peers bench-scale simulate pictures gen baseline previous lock wheel sdist clean images images-check images-pin docs docs-serve
 
 setup: $(STAMP) ## create .venv from the locks (other targets do it if needed; demo and run install less)
 
@@ -174,6 +175,10 @@ docs: $(SITE_STAMP) ## build the site, in English and Chinese, into build/docs
 docs-serve: PORT ?= 8000
 docs-serve: docs ## build the site, and serve it on 127.0.0.1 until Ctrl-C (PORT=8000)
 	@exec $(SITE)/bin/python -m http.server --bind 127.0.0.1 --directory build/docs $(PORT)
+
+pictures: $(STAMP) ## draw docs/images of console and `contentgen top` again, from a stack of its own
+	@$(PY) -m lab.pictures
+	@$(VENV)/bin/uv --quiet tool run --from $(PNGQUANT) pngquant --force --ext .png --strip --speed 1 docs/images/console-*.png
 
 simulate: ARGS ?= --help
 simulate: $(STAMP) ## simulate fleets, cells and storms from measured costs (ARGS=--help)

@@ -30,6 +30,7 @@ _PROJECT = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="ut
 _LINK = re.compile(r"\[([^]]*)\]\((?![a-z]+:|[#/])([^)#\s]+)(#[^)\s]*)?\)")
 _HEADING = re.compile(r"^# (.*)$", re.MULTILINE)
 _MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_THEME = '%%{init: {"theme": "neutral"}}%%\n'
 _CONTENTS = re.compile(r"^```{toctree}\n.*?^```\n", re.MULTILINE | re.DOTALL)
 _COLON = "\ue000"
 _NOT_YET = "```{note}\n这一页还没有中文版。\n```"
@@ -133,7 +134,7 @@ def draw(_app: Sphinx, _name: str, source: list[str]) -> None:
     """Puts a picture in place of each Mermaid diagram, whose text describes it."""
 
     def drawn(match: re.Match[str]) -> str:
-        picture = base64.b64encode(mmdr.render(match[1]).svg().encode()).decode()
+        picture = base64.b64encode(mmdr.render(_THEME + match[1]).svg().encode()).decode()
         return f'<img class="diagram" src="data:image/svg+xml;base64,{picture}" alt="{html.escape(match[1])}">'
 
     source[0] = _MERMAID.sub(drawn, source[0])

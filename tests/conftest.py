@@ -42,7 +42,6 @@ settings.load_profile("contentgen")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="golden files become what the tests see")
-    parser.addoption("--screenshots", help="a folder for pictures of the console's pages")
     parser.addoption("--costs", action="store_true", help=f"the CPU of each test into {COSTS}, summed up at the end")
     parser.addoption(
         "--outage", type=float, help="seconds that the database's failover takes, with a lease time for it"

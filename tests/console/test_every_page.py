@@ -1,7 +1,4 @@
-"""Every page of the navigation and every kind of page behind it: both languages, both sizes, light and dark.
-
-`--screenshots FOLDER` keeps what was seen, which is where the pictures of docs/how-to/console.md come from.
-"""
+"""Every page of the navigation and every kind of page behind it: both languages, both sizes, light and dark."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from pathlib import Path
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
@@ -31,13 +27,11 @@ class Look:
 
     language: str
     sizes: Mapping[str, ViewportSize]
-    """By the names of their pictures."""
-    dark: str = ""
-    """Which of them is seen in the dark."""
+    dark: bool = False
 
 
 ENGLISH = Look("en", {"en-phone": PHONE, "en": DESKTOP})
-CHINESE = Look("zh-CN", {"zh-phone": PHONE, "zh": DESKTOP}, dark="zh-phone")
+CHINESE = Look("zh-CN", {"zh-phone": PHONE, "zh": DESKTOP}, dark=True)
 TEXTS, GROUNDS = ("ink", "hint", "link", "good", "bad", "busy"), ("paper", "soft")
 ENOUGH_CONTRAST = 4.5
 KNOWN_COLOUR = (
@@ -132,9 +126,7 @@ def addresses(furnished: Place) -> list[str]:
 
 
 @pytest.mark.costly("a browser loads and judges every page", seconds=19)
-def test_every_page_is_fit_to_look_at_and_accessible(
-    furnished: Place, addresses: list[str], chromium: Browser, pytestconfig: pytest.Config
-) -> None:
+def test_every_page_is_fit_to_look_at_and_accessible(furnished: Place, addresses: list[str], chromium: Browser) -> None:
     """The rules are tried on a phone, which is narrow, and in English, for no language decides what they find."""
     problems: list[str] = []
     with page_at(furnished, chromium) as page:
@@ -143,22 +135,19 @@ def test_every_page_is_fit_to_look_at_and_accessible(
             page.set_viewport_size(PHONE)
             page.goto(path)
             problems += [f"{path}: {problem}" for problem in inaccessible(page)]
-            problems += [f"{path}, {problem}" for problem in seen(page, path, ENGLISH, pytestconfig)]
+            problems += [f"{path}, {problem}" for problem in seen(page, ENGLISH)]
     assert problems == []
 
 
 @pytest.mark.costly("a browser shows every page", seconds=5)
-def test_every_page_is_fit_to_look_at_in_chinese(
-    furnished: Place, addresses: list[str], chromium: Browser, pytestconfig: pytest.Config
-) -> None:
+def test_every_page_is_fit_to_look_at_in_chinese(furnished: Place, addresses: list[str], chromium: Browser) -> None:
     """All scripts run in the English test. Here one page is given the content of all, which costs a third."""
     problems: list[str] = []
-    pictures = pytestconfig.getoption("--screenshots")  # which have what scripts draw, too
-    with page_at(furnished, chromium) as page:
+    with page_at(furnished, chromium, dark=CHINESE.dark) as page:
         page.goto(f"/language/{CHINESE.language}")
         for path in addresses:
-            page.goto(path) if pictures else page.evaluate(SHOW, path)
-            problems += [f"{path}, {problem}" for problem in seen(page, path, CHINESE, pytestconfig)]
+            page.evaluate(SHOW, path)
+            problems += [f"{path}, {problem}" for problem in seen(page, CHINESE)]
             problems += [f"{path}: {problem}" for problem in untranslated(page)]
     assert problems == []
 
@@ -211,20 +200,14 @@ def luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def picture_of(path: str) -> str:
-    name = re.sub(r"=.*", "", re.sub(r"/(?:task-)?\w*\d\w*", "-one", path)).strip("/")
-    return re.sub(r"[/?]", "-", name) or "overview"
-
-
 def inaccessible(page: Page) -> list[str]:
     """Lists the violations of accessibility that matter."""
     violations: list[str] = page.evaluate(AXE, {"resultTypes": ["violations"], "preload": False})
     return violations
 
 
-def seen(page: Page, path: str, look: Look, config: pytest.Config) -> Iterator[str]:
-    """What is wrong with a page in each size; keeps its pictures if somebody wants them."""
-    folder = config.getoption("--screenshots")
+def seen(page: Page, look: Look) -> Iterator[str]:
+    """What is wrong with a page in each size."""
     headings, language = page.evaluate("[document.querySelectorAll('h1').length, document.documentElement.lang]")
     if headings != 1:
         yield f"{look.language}: it has {headings} main headings"
@@ -232,11 +215,8 @@ def seen(page: Page, path: str, look: Look, config: pytest.Config) -> Iterator[s
         yield f"{look.language}: it is in the other language"
     for name, size in look.sizes.items():
         page.set_viewport_size(size)
-        page.emulate_media(color_scheme="dark" if name == look.dark else "light")
         if (beyond := page.evaluate("document.documentElement.scrollWidth - window.innerWidth")) > 0:
             yield f"{name}: it is {beyond} pixels wider than the window"
-        if folder:
-            Path(folder, f"{picture_of(path)}-{name}.png").write_bytes(page.screenshot())
 
 
 def untranslated(page: Page) -> Iterator[str]:
