@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import playwright
+import pyright
 import pytest
 
 import contentgen
@@ -22,11 +25,12 @@ from tests.harness.documents import CLIENT_GUIDES, snippets
 pytestmark = pytest.mark.unit
 
 
-# What `mypy --strict` says of code that uses the client: nothing of right code, and each mistake by its line.
+# What mypy and pyright, both strict, say of code that uses the client: nothing of right code, and of each mistake,
+# in its line, what the comment there has.
 
 
 CHECKOUT = Path(__file__).parents[2]
-README = CHECKOUT / "README.md"
+EXAMPLES = CHECKOUT / "examples" / "python"
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RIGHT = """
 from contentgen import AsyncContentGenerationClient, Content, ContentGenerationClient, Task, TaskStatus
@@ -64,66 +68,89 @@ from contentgen import AsyncContentGenerationClient, ContentGenerationClient, In
 
 
 def use(client: ContentGenerationClient, task: Task) -> None:
-    print(task["contnet_id"])  # typeddict-item
-    print(task["status"] == "complete")  # comparison-overlap
-    print(client.wait("a")["progres"])  # typeddict-item
-    client.submit_task("1", "a topic")  # arg-type
-    client.submit_task(1, "a topic", tpoic="b")  # call-arg
-    client.submit_task(1, "a topic", timeout="soon")  # arg-type
-    client.update_task("a", request_id="b")  # call-arg
-    client.create_schedule(1, "0 9 * * *", {"topc": "a"})  # typeddict-unknown-key
-    client.submit_tasks([{"account_id": 1, "topc": "a"}])  # list-item
-    client.iter_tasks(status="lost")  # arg-type
-    print(client.get_content(1)["body"])  # index
-    client.wayt("a")  # attr-defined
+    print(task["contnet_id"])  # "contnet_id"
+    print(task["status"] == "complete")  # complete
+    print(client.wait("a")["progres"])  # "progres"
+    client.submit_task("1", "a topic")  # "int"
+    client.submit_task(1, "a topic", tpoic="b")  # "tpoic"
+    client.submit_task(1, "a topic", timeout="soon")  # "timeout"
+    client.update_task("a", request_id="b")  # "request_id"
+    client.create_schedule(1, "0 9 * * *", {"topc": "a"})  # "topc"
+    client.create_schedule(1, "0 9 * * *", {"topic": 7})  # "str"
+    client.submit_tasks([{"account_id": 1, "topc": "a"}])  # "topc"
+    client.submit_tasks([{"account_id": "1", "topic": "a"}])  # "int"
+    client.submit_tasks({"account_id": 1, "topc": topic} for topic in "ab")  # "NewTask"
+    client.iter_tasks(status="lost")  # "status"
+    print(client.get_content(1)["body"])  # None
+    client.wayt("a")  # "wayt"
     for event in client.watch(["a"]):
-        print(event["status"])  # typeddict-item
+        print(event["status"])  # "status"
 
 
 async def use_async(client: AsyncContentGenerationClient, error: InvalidStateException) -> None:
-    print((await client.wait("a"))["contnet_id"])  # typeddict-item
-    print((await client.get_task_status("a"))["status"])  # index
-    print(client.wait("a")["status"])  # index
-    for task in client.iter_tasks():  # attr-defined
-        print(task)
-    print(error.state)  # attr-defined
+    print((await client.wait("a"))["contnet_id"])  # "contnet_id"
+    print((await client.get_task_status("a"))["status"])  # None
+    print(client.wait("a")["status"])  # "Coroutine[Any, Any, Task]"
+    for _ in client.iter_tasks():  # "AsyncIterator[Task]"
+        pass
+    print(error.state)  # "state"
 
 
-from contentgen import ContentGeneratoinClient  # attr-defined
+from contentgen import ContentGeneratoinClient  # "ContentGeneratoinClient"
 """
+Errors = Mapping[str, Mapping[int, str]]
+"""What a checker says of each file, by line."""
 
 
-@pytest.fixture(scope="module")
-def mistakes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[int, str]]:
-    """The code of the error in each line of each text, which one run looks at; a wrong key has one of two."""
-    [readme] = SNIPPET.findall(README.read_text(encoding="utf-8"))
+@pytest.fixture(scope="module", params=["mypy", "pyright"])
+def errors_by_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Errors:
+    """What one run of a checker finds."""
+    folder = tmp_path_factory.mktemp(request.param)
+    [readme] = SNIPPET.findall((CHECKOUT / "README.md").read_text(encoding="utf-8"))
     assert "from contentgen import ContentGenerationClient" in readme
     guide = "\n".join(
         snippet.text for page in CLIENT_GUIDES for snippet in snippets(page) if snippet[:2] == ("python", "")
     )
-    folder, texts = tmp_path_factory.mktemp("mypy"), {"right": RIGHT, "wrong": WRONG, "readme": readme, "guide": guide}
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.py")}
+    texts |= {"right": RIGHT, "wrong": WRONG, "readme": readme, "guide": guide}
     for name, text in texts.items():
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
-    options = ["--strict", "--config-file=", f"--cache-dir={folder}", "--no-error-summary", "--hide-error-context"]
-    program = [sys.executable, "-m", "mypy", *options, *(f"{name}.py" for name in texts)]
-    ran = subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-    assert ran.stderr == ""
-    errors = re.findall(r"^(\w+)\.py:(\d+): error: .*\[([a-z-]+)\]$", ran.stdout, re.MULTILINE)
-    assert len(errors) == ran.stdout.count(": error: "), ran.stdout
-    return {
-        name: {int(line): code.replace("misc", "typeddict-item") for file, line, code in errors if file == name}
-        for name in texts
-    }
+    found = {"mypy": found_by_mypy, "pyright": found_by_pyright}[request.param](folder)
+    errors: dict[str, dict[int, str]] = {name: {} for name in texts}
+    for name, line, error in found:
+        errors[name][line] = errors[name].get(line, "") + error
+    return errors
 
 
-@pytest.mark.parametrize("name", ["right", "readme", "guide"])
-def test_right_code_passes(name: str, mistakes: Mapping[str, Mapping[int, str]]) -> None:
-    assert mistakes[name] == {}
+def found_by_mypy(folder: Path) -> list[tuple[str, int, str]]:
+    options = ["--strict", "--config-file=", f"--cache-dir={folder}", "--output=json"]
+    output = checked([sys.executable, "-m", "mypy", *options, "."], folder)
+    errors = [json.loads(line) for line in output.splitlines()]
+    return [(Path(error["file"]).stem, error["line"], error["message"]) for error in errors]
 
 
-def test_each_mistake_is_named(mistakes: Mapping[str, Mapping[int, str]]) -> None:
-    marked = {n: line.rpartition("# ")[2] for n, line in enumerate(WRONG.splitlines(), start=1) if "# " in line}
-    assert mistakes["wrong"] == marked
+def found_by_pyright(folder: Path) -> list[tuple[str, int, str]]:
+    """Runs it on the Node of playwright's: its wheel has none."""
+    (folder / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
+    node, program = (Path(m.__file__ or "").parent for m in (playwright, pyright))
+    argv = [str(node / "driver/node"), str(program / "dist/index.js"), "--outputjson", "--pythonpath", sys.executable]
+    errors = json.loads(checked(argv, folder))["generalDiagnostics"]
+    return [(Path(error["file"]).stem, error["range"]["start"]["line"] + 1, error["message"]) for error in errors]
+
+
+def checked(argv: Sequence[str], folder: Path) -> str:
+    """Returns what a checker that finds errors writes."""
+    ran = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    assert (ran.returncode, ran.stderr) == (1, ""), ran.stdout
+    return ran.stdout
+
+
+def test_right_code_passes_and_each_mistake_is_named(errors_by_file: Errors) -> None:
+    assert {name for name, errors in errors_by_file.items() if errors} == {"wrong"}
+    errors = errors_by_file["wrong"]
+    words = {n: line.rpartition("  # ")[2] for n, line in enumerate(WRONG.splitlines(), start=1) if "  # " in line}
+    assert errors.keys() == words.keys()
+    assert {n: errors[n] for n, word in words.items() if word not in errors[n]} == {}
 
 
 # Both clients have the same methods, from one definition.
