@@ -190,15 +190,6 @@ def test_a_wrong_environment_is_refused(
     assert message in result.err
 
 
-def test_a_variable_that_is_none_of_ours_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a misspelled CONTENTGEN_SCHEDULER would have the command write to another one."""
-    monkeypatch.setenv("CONTENTGEN_SCHEDULR", "scheduler-2:50051")
-    result = run("task", "list", "--scheduler=127.0.0.1:1")
-    assert result.err.startswith(
-        "note: CONTENTGEN_SCHEDULR is no setting, and is ignored: did you mean CONTENTGEN_SCHEDULER?\n"
-    )
-
-
 # Every command's help: what it does, examples of it, and each of its options.
 
 

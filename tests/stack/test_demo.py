@@ -237,8 +237,9 @@ def _services(run: Command, log: Path) -> list[psutil.Process]:
 
 def test_run_says_what_is_wrong_with_its_settings(start: Callable[..., Command]) -> None:
     with server_folder() as data:
-        run = start("dev", CONTENTGEN_DATA_DIR=str(data / "data"), CONTENTGEN_LISTEN="nowhere")
+        run = start("dev", CONTENTGEN_DATA_DIR=str(data / "data"), CONTENTGEN_LISTEN="nowhere", CONTENTGEN_SLOT="1")
         run.ended(status=1)
         assert "the scheduler has ended with status 78" in run.text()
         assert f"read {data}/data/logs/scheduler.log\n" in run.text()
         assert "CONTENTGEN_LISTEN" in run.text()
+        assert "note: CONTENTGEN_SLOT is no setting" in run.text()
