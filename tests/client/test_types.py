@@ -211,6 +211,21 @@ def test_the_package_lists_what_the_client_exports() -> None:
     assert "__version__" in dir(contentgen)
 
 
+def test_the_client_needs_nothing_of_servers_and_tests() -> None:
+    show = "print(*{*sys.modules} - before)"
+    program = (
+        f"import sys; before = {{*sys.modules}}; import contentgen; {show}; contentgen.ContentGenerationClient; {show}"
+    )
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    package, client = (set(line.split()) for line in output.splitlines())
+    assert package <= {"__future__", "contentgen"}
+    of_grpc = {"cython_runtime", "google", "grpc", "grpc_health", "grpc_reflection", "grpc_status", "grpc_tools"}
+    others = {name.partition(".")[0] for name in client} - sys.stdlib_module_names - of_grpc - {"typing_extensions"}
+    assert {name for name in others if not name.startswith("_cython")} == {"contentgen"}
+    parts = {name.split(".")[1] for name in client if name.startswith("contentgen.")}
+    assert parts == {"client", "rpcs", "submit_fields", "v1", "validity"}
+
+
 def test_what_the_package_does_not_have_is_named() -> None:
     with pytest.raises(AttributeError, match="module 'contentgen' has no attribute 'Cleint'"):
         _ = contentgen.Cleint  # type: ignore[attr-defined]
