@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,58 +97,30 @@ async def use_async(client: AsyncContentGenerationClient, error: InvalidStateExc
 
 from contentgen import ContentGeneratoinClient  # "ContentGeneratoinClient"
 """
-Errors = Mapping[str, Mapping[int, str]]
-"""What a checker says of each file, by line."""
+NODE, PYRIGHT = (Path(package.__file__ or "").parent for package in (playwright, pyright))
+CHECKERS = {
+    "mypy": [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=mypy", "."],
+    "pyright": [NODE / "driver/node", PYRIGHT / "dist/index.js", "--pythonpath", sys.executable],  # it brings no Node
+}
+ERROR = re.compile(r"^ *(?:\S*/)?(\w+)\.py:(\d+):(?:\d+ -)? error: (.*(?:\n[ \xa0]{3}.*)*)", re.MULTILINE)
 
 
-@pytest.fixture(scope="module", params=["mypy", "pyright"])
-def errors_by_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Errors:
-    """What one run of a checker finds."""
-    folder = tmp_path_factory.mktemp(request.param)
+@pytest.mark.parametrize("checker", CHECKERS)
+def test_right_code_passes_and_each_mistake_is_named(checker: str, tmp_path: Path) -> None:
     [readme] = SNIPPET.findall((CHECKOUT / "README.md").read_text(encoding="utf-8"))
-    assert "from contentgen import ContentGenerationClient" in readme
-    guide = "\n".join(
-        snippet.text for page in CLIENT_GUIDES for snippet in snippets(page) if snippet[:2] == ("python", "")
-    )
+    guides = [snippet.text for page in CLIENT_GUIDES for snippet in snippets(page) if snippet[:2] == ("python", "")]
     texts = {path.stem: path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.py")}
-    texts |= {"right": RIGHT, "wrong": WRONG, "readme": readme, "guide": guide}
+    texts |= {"right": RIGHT, "wrong": WRONG, "readme": readme, "guides": "\n".join(guides)}
     for name, text in texts.items():
-        (folder / f"{name}.py").write_text(text, encoding="utf-8")
-    found = {"mypy": found_by_mypy, "pyright": found_by_pyright}[request.param](folder)
-    errors: dict[str, dict[int, str]] = {name: {} for name in texts}
-    for name, line, error in found:
-        errors[name][line] = errors[name].get(line, "") + error
-    return errors
-
-
-def found_by_mypy(folder: Path) -> list[tuple[str, int, str]]:
-    options = ["--strict", "--config-file=", f"--cache-dir={folder}", "--output=json"]
-    output = checked([sys.executable, "-m", "mypy", *options, "."], folder)
-    errors = [json.loads(line) for line in output.splitlines()]
-    return [(Path(error["file"]).stem, error["line"], error["message"]) for error in errors]
-
-
-def found_by_pyright(folder: Path) -> list[tuple[str, int, str]]:
-    """Runs it on the Node of playwright's: its wheel has none."""
-    (folder / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
-    node, program = (Path(m.__file__ or "").parent for m in (playwright, pyright))
-    argv = [str(node / "driver/node"), str(program / "dist/index.js"), "--outputjson", "--pythonpath", sys.executable]
-    errors = json.loads(checked(argv, folder))["generalDiagnostics"]
-    return [(Path(error["file"]).stem, error["range"]["start"]["line"] + 1, error["message"]) for error in errors]
-
-
-def checked(argv: Sequence[str], folder: Path) -> str:
-    """Returns what a checker that finds errors writes."""
-    ran = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-    assert (ran.returncode, ran.stderr) == (1, ""), ran.stdout
-    return ran.stdout
-
-
-def test_right_code_passes_and_each_mistake_is_named(errors_by_file: Errors) -> None:
-    assert {name for name, errors in errors_by_file.items() if errors} == {"wrong"}
-    errors = errors_by_file["wrong"]
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
+    ran = subprocess.run(CHECKERS[checker], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    errors: dict[int, str] = {}
+    for name, line, error in ERROR.findall(ran.stdout):
+        assert name == "wrong", ran.stdout
+        errors[int(line)] = errors.get(int(line), "") + error
     words = {n: line.rpartition("  # ")[2] for n, line in enumerate(WRONG.splitlines(), start=1) if "  # " in line}
-    assert errors.keys() == words.keys()
+    assert errors.keys() == words.keys(), ran.stdout + ran.stderr
     assert {n: errors[n] for n, word in words.items() if word not in errors[n]} == {}
 
 
@@ -166,8 +137,10 @@ RETURNS = {"Iterator[": "AsyncIterator[", "Watch": "AsyncWatch"}
 
 
 def test_both_clients_have_the_same_methods() -> None:
-    assert BLOCKING.keys() == ASYNCIO.keys()
+    assert BLOCKING.keys() == ASYNCIO.keys() == methods(MessageMethods).keys() | {"close"}
     assert len(BLOCKING) > 30
+    blocking, asyncio = map(inspect.signature, (ContentGenerationClient, AsyncContentGenerationClient))
+    assert list(blocking.parameters) == list(asyncio.parameters)
 
 
 @pytest.mark.parametrize("name", sorted(BLOCKING.keys() - {"close"}))
@@ -183,17 +156,6 @@ def test_a_method_has_one_signature_and_one_docstring(name: str) -> None:
     else:
         start = next(start for start in RETURNS if returns.startswith(start))
         assert asyncio.return_annotation == returns.replace(start, RETURNS[start])
-
-
-def test_the_methods_of_messages_are_those_of_the_clients() -> None:
-    assert methods(MessageMethods).keys() == BLOCKING.keys() - {"close"}
-
-
-def test_both_clients_are_made_with_the_same_arguments() -> None:
-    blocking, asyncio = (
-        inspect.signature(client) for client in (ContentGenerationClient, AsyncContentGenerationClient)
-    )
-    assert list(blocking.parameters) == list(asyncio.parameters)
 
 
 def test_every_exception_can_be_imported_from_the_package() -> None:
@@ -212,17 +174,12 @@ def test_the_package_lists_what_the_client_exports() -> None:
 
 
 def test_the_client_needs_nothing_of_servers_and_tests() -> None:
-    show = "print(*{*sys.modules} - before)"
-    program = (
-        f"import sys; before = {{*sys.modules}}; import contentgen; {show}; contentgen.ContentGenerationClient; {show}"
-    )
+    program = "import sys; before = {*sys.modules}; from contentgen import Watch; print(*{*sys.modules} - before)"
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    package, client = (set(line.split()) for line in output.splitlines())
-    assert package <= {"__future__", "contentgen"}
+    packages = {name.partition(".")[0] for name in output.split()} - sys.stdlib_module_names
     of_grpc = {"cython_runtime", "google", "grpc", "grpc_health", "grpc_reflection", "grpc_status", "grpc_tools"}
-    others = {name.partition(".")[0] for name in client} - sys.stdlib_module_names - of_grpc - {"typing_extensions"}
-    assert {name for name in others if not name.startswith("_cython")} == {"contentgen"}
-    parts = {name.split(".")[1] for name in client if name.startswith("contentgen.")}
+    assert {name for name in packages - of_grpc if "_cython" not in name} <= {"contentgen", "typing_extensions"}
+    parts = set(re.findall(r"\bcontentgen\.(\w+)", output))
     assert parts == {"client", "rpcs", "submit_fields", "v1", "validity"}
 
 
