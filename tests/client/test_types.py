@@ -98,7 +98,7 @@ async def use_async(client: AsyncContentGenerationClient, error: InvalidStateExc
 from contentgen import ContentGeneratoinClient  # "ContentGeneratoinClient"
 """
 NODE, PYRIGHT = (Path(package.__file__ or "").parent for package in (playwright, pyright))
-CHECKERS = {
+CHECKERS: dict[str, list[str | Path]] = {
     "mypy": [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=mypy", "."],
     "pyright": [NODE / "driver/node", PYRIGHT / "dist/index.js", "--pythonpath", sys.executable],  # it brings no Node
 }
