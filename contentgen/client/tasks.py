@@ -212,11 +212,7 @@ class TaskMethods(Methods):
         return {"tasks": [document(Task, task) for task in tasks], "next_page_token": pages.token}
 
     def _tasks(
-        self,
-        account_id: int | None,
-        status: TaskStatus | Sequence[TaskStatus] | None,
-        more: TaskFilter,
-        page_size: int,
+        self, account_id: int | None, status: TaskStatus | Sequence[TaskStatus] | None, more: TaskFilter, page_size: int
     ) -> Pages[task_pb2.Task]:
         request = pb.ListTasksRequest(
             account_id=account_id or 0, statuses=task_statuses(status), filter=task_filter(more), page_size=page_size

@@ -154,13 +154,6 @@ def test_a_wrong_address_is_reported_at_once() -> None:
     assert (result.status, result.out, result.err.count("\n")) == (4, "", 1)
 
 
-def test_a_stream_that_ends_before_its_first_event_is_an_error(scheduler: ScriptedServices) -> None:
-    scheduler.will("WatchTasks", [])
-    result = run("-s", scheduler.target, "task", "watch", TASK)
-    assert (result.status, result.out, result.err.count("\n")) == (4, "", 1)
-    assert "the stream was ended again and again" in result.err
-
-
 # What needs the whole scheduler: pausing.
 
 

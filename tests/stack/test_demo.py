@@ -153,10 +153,7 @@ def test_a_stack_names_the_service_that_has_ended_and_keeps_its_log() -> None:
 
 def _lose_worker_and_scheduler(folder: Path) -> None:
     logs = folder / "logs"
-    with (
-        Stack(environment(folder), logs, 1, Interrupts()) as stack,
-        ContentGenerationClient(stack.target) as client,
-    ):
+    with Stack(environment(folder), logs, 1, Interrupts()) as stack, ContentGenerationClient(stack.target) as client:
         client.create_account("before")
         _kill(logs / "worker-1.log")
         with pytest.raises(StackError, match="the worker-1 has ended with status -9") as failed:
