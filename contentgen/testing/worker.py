@@ -11,13 +11,12 @@ import queue
 import threading
 import uuid
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
 
-from contentgen.client import ContentGenerationClient, RequestError, Task, Unavailable
+from contentgen.client import ContentGenerationClient, RequestError, Task
 from contentgen.client.connection import open_channel
 from contentgen.client.documents import document, duration
 from contentgen.client.errors import request_error
@@ -92,15 +91,6 @@ def update_of(lease: pb.AssignedLease, **update: Any) -> pb.LeaseUpdate:
     return pb.LeaseUpdate(lease_id=lease.lease_id, attempt=lease.attempt, **update)
 
 
-@dataclass
-class _Report:
-    """What the scheduler is to commit, sent again on each stream until it is acknowledged."""
-
-    updates: Sequence[pb.LeaseUpdate]
-    outcome: int | None = None
-    """Of the last update."""
-
-
 class HoldingWorker:
     """A worker that takes every task at once and runs nothing. Any thread may call it.
 
@@ -121,7 +111,8 @@ class HoldingWorker:
         self._processing: set[str] = set()  # leases, until the test has its say
         self._new: list[str] = []  # tasks that `next_task` has not returned
         self._ended: dict[str, str] = {}  # by task: what was done with its last attempt
-        self._sent: dict[int, _Report] = {}  # by the number that it has on this stream
+        self._sent: dict[int, Sequence[pb.LeaseUpdate]] = {}  # by report of this stream: what is not acknowledged
+        self._outcomes: dict[tuple[str, str], int] = {}  # of the last updates, by lease and kind
         self._lost: RequestError | None = None  # why there is no stream
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep_stream, name="contentgen_worker", daemon=True)
@@ -221,11 +212,14 @@ class HoldingWorker:
 
     def _report(self, lease: pb.AssignedLease, **update: Any) -> None:
         """Returns once an update is committed."""
+        [kind] = update
         with self._changed:
-            report = self._send(lease, update)
-            self._wait(lambda: report.outcome is not None)
-        if report.outcome not in _COMMITTED:
-            raise self._not_held(lease.task.task_id)
+            self._outcomes.pop((lease.lease_id, kind), None)
+            self._send(lease, update)
+            self._wait(lambda: (lease.lease_id, kind) in self._outcomes)
+            if self._outcomes.get((lease.lease_id, kind)) in _COMMITTED:
+                return
+        raise self._not_held(lease.task.task_id)
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         """Returns once it holds, or `patience` is over. Raises ConnectionError if there is no stream then."""
@@ -245,18 +239,16 @@ class HoldingWorker:
         advice = ": the client's retry_task ends its wait" if task["pending_reason"] == "backoff" else ""
         return TaskNotHeld(f"{task_id} is not held: it is {task['status']}{reason}{by_us}{advice}; {self._holdings()}")
 
-    def _send(self, lease: pb.AssignedLease, *updates: dict[str, Any]) -> _Report:
+    def _send(self, lease: pb.AssignedLease, *updates: dict[str, Any]) -> None:
         [kind] = updates[-1]
         if kind in ENDS_LEASE:
             self._processing.discard(lease.lease_id)
             self._ended[lease.task.task_id] = kind
-        report = _Report([update_of(lease, **update) for update in updates])
-        self._send_report(report)
-        return report
+        self._send_report([update_of(lease, **update) for update in updates])
 
-    def _send_report(self, report: _Report) -> None:
-        request = self._messages.next_report(*report.updates)
-        self._sent[request.report.number] = report
+    def _send_report(self, updates: Sequence[pb.LeaseUpdate]) -> None:
+        request = self._messages.next_report(*updates)
+        self._sent[request.report.number] = updates
         self._outgoing.put(request)
 
     def _send_heartbeat(self, **fields: Any) -> None:
@@ -265,8 +257,8 @@ class HoldingWorker:
     # The stream: what is sent, in a thread of gRPC's, and what is read, in ours. The lock keeps numbers in their order.
 
     def _keep_stream(self) -> None:
-        """Opens a stream, and another one as long as the scheduler is away."""
-        while self._lost is None or isinstance(self._lost, Unavailable):
+        """Opens a stream, and another one when it ends, unless another worker has taken its place."""
+        while self._lost is None or self._lost.reason != "SESSION_REPLACED":
             outgoing = Outgoing()
             outgoing.put(self._messages.next_hello(next(_SESSIONS)))
             try:
@@ -301,9 +293,9 @@ class HoldingWorker:
             del self._messages.held[lease_id]
         self._messages.begin()
         self._send_heartbeat()
-        reports, self._sent = self._sent, {}
-        for report in reports.values():
-            self._send_report(report)
+        unacknowledged, self._sent = self._sent, {}
+        for updates in unacknowledged.values():
+            self._send_report(updates)
 
     def _read(self, response: pb.LeaseResponse, outgoing: Outgoing) -> None:
         match response.WhichOneof("message"):
@@ -317,10 +309,9 @@ class HoldingWorker:
                 self._send_heartbeat()
             case "acknowledgement":
                 answer = response.acknowledgement
-                if report := self._sent.pop(answer.report_number, None):
-                    for update, result in zip(report.updates, answer.results, strict=True):
-                        self._settle(update, result.outcome)
-                        report.outcome = result.outcome
+                updates = self._sent.pop(answer.report_number, ())  # none: it is a heartbeat's
+                for update, result in zip(updates, answer.results, strict=True):
+                    self._settle(update, result.outcome)
                 for lease_id in answer.not_renewed_leases:
                     self._give_back(lease_id)
             case "cancel":
@@ -330,7 +321,8 @@ class HoldingWorker:
 
     def _settle(self, update: pb.LeaseUpdate, outcome: int) -> None:
         """Holds a task once it is `processing`, and no more once it has ended."""
-        kind, lease = update.WhichOneof("update"), self._messages.held.get(update.lease_id)
+        kind, lease = str(update.WhichOneof("update")), self._messages.held.get(update.lease_id)
+        self._outcomes[update.lease_id, kind] = outcome
         if lease is None:
             return
         if kind in ENDS_LEASE or outcome not in _COMMITTED:
