@@ -32,6 +32,7 @@ _HEADING = re.compile(r"^# (.*)$", re.MULTILINE)
 _MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _THEME = '%%{init: {"theme": "neutral"}}%%\n'
 _CONTENTS = re.compile(r"^```{toctree}\n.*?^```\n", re.MULTILINE | re.DOTALL)
+_PAGE = re.compile(r"\bdocs/([\w/-]+)\.md\b")
 _COLON = "\ue000"
 _NOT_YET = "```{note}\n这一页还没有中文版。\n```"
 
@@ -163,12 +164,19 @@ def replacing(old: str, new: str) -> Callable[..., None]:
     return replace
 
 
+def lead_to_pages(*arguments: Any) -> None:
+    """Links the pages that docstrings name."""
+    lines = arguments[-1]
+    lines[:] = [_PAGE.sub(r":doc:`/\1`", line) for line in lines]
+
+
 def setup(app: Sphinx) -> None:
     app.add_search_language(Chinese)
     app.add_lexer("haproxy", TextLexer)  # Pygments knows none
     # Napoleon, whose priority is 500, takes what stands before the first colon of an attribute's text for its type.
     app.connect("autodoc-process-docstring", replacing(":", _COLON), priority=400)
     app.connect("autodoc-process-docstring", replacing(_COLON, ":"), priority=600)
+    app.connect("autodoc-process-docstring", lead_to_pages)
     app.connect("autodoc-process-signature", show_signature)
     if app.config.language == "zh_CN":
         app.connect("source-read", take_chinese)

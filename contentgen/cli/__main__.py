@@ -11,10 +11,14 @@ import os
 import sys
 
 from contentgen.cli import local_stack
+from contentgen.variables import notices
 
 
 def main() -> None:
     """Runs what the command line says, and exits."""
+    if "_CONTENTGEN_COMPLETE" not in os.environ:  # what a shell asks for while somebody types
+        for notice in notices(os.environ):  # one may have been meant to name another scheduler
+            sys.stderr.write(f"note: {notice}\n")
     if len(sys.argv) == 2 and sys.argv[1] in local_stack.PROGRAMS:
         local_stack.replace_by(sys.argv[1])  # at once: nothing of the tree is needed
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before gRPC is imported: it prints nothing beside our messages

@@ -22,7 +22,6 @@ from contentgen.cli.output import Format, Output
 from contentgen.cli.values import option
 from contentgen.client.client import MessageMethods
 from contentgen.client.errors import RequestError
-from contentgen.variables import notices
 
 _AS_IT_IS = "\b"
 """Before a paragraph of help that is not to be filled again."""
@@ -121,8 +120,6 @@ def _connecting(body: Callable[..., int | None]) -> Callable[..., None]:
         given: Given = context.obj
         destination = Output(output or given.output or Format.TABLE)
         _check_numbers(options)
-        for notice in notices(os.environ):  # one may have been meant to name another scheduler
-            destination.note(f"note: {notice}")
         flags = given.variables if scheduler is None else {**given.variables, "CONTENTGEN_SCHEDULER": scheduler}
         settings = contexts.variables(given.context, flags)
         target = target_of(flags, settings)

@@ -62,6 +62,9 @@ class ContentGenerationClient(_AllMethods, Blocking):
     few seconds. Each call has a deadline. In a program that uses OpenTelemetry each call carries the current span, and
     tasks belong to its trace.
 
+    Tests of a service that uses it get a real scheduler, and a worker that does what they say, from fixtures of pytest:
+    see docs/how-to/test-your-service.md.
+
     Example:
         >>> with ContentGenerationClient("127.0.0.1:50051") as client:
         ...     task_id = client.submit_task(account_id=1, topic="人工智能的未来发展", priority=8)

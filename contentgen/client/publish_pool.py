@@ -54,12 +54,7 @@ class PublishPoolMethods(Methods):
 
     @returns_all(PublishPoolEntry)
     async def claim_publish_pool(
-        self,
-        account_id: int | None = None,
-        limit: int = 1,
-        *,
-        lease: float | None = None,
-        publisher: str | None = None,
+        self, account_id: int | None = None, limit: int = 1, *, lease: float | None = None, publisher: str | None = None
     ) -> Iterable[pb.PublishPoolEntry]:
         """Claims due entries for this publisher only, the highest priority first, and returns them.
 

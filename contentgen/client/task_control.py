@@ -45,12 +45,7 @@ class TaskControlMethods(Methods):
     @returns(Task)
     @takes(TaskChanges, BriefFields, LastingFields, TaskFields)
     async def update_task(
-        self,
-        task_id: str,
-        *,
-        unschedule: bool = False,
-        unexpire: bool = False,
-        **changes: Unpack[TaskChanges],
+        self, task_id: str, *, unschedule: bool = False, unexpire: bool = False, **changes: Unpack[TaskChanges]
     ) -> task_pb2.Task:
         """Changes a pending task, and returns its status dict. What is None stays as it is. See `submit_task`.
 

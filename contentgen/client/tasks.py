@@ -94,12 +94,11 @@ class TaskMethods(Methods):
         return await self._call(self._stubs.tasks.SubmitTask, _submit(request))
 
     @returns_by(_task_ids)
-    async def submit_tasks(self, tasks: Iterable[NewTask | SubmitRequest]) -> pb.BatchSubmitTasksResponse:
+    async def submit_tasks(self, tasks: Iterable[NewTask]) -> pb.BatchSubmitTasksResponse:
         """Submits 1 to 1,000 tasks in one transaction, all or none, and returns their ids in order.
 
         Args:
-            tasks: the arguments of `submit_task` of each, by name, or what `contentgen.client.tasks.submit_request` has
-                made of them. Together they hold 4 MiB at most.
+            tasks: the arguments of `submit_task` of each, by name. Together they hold 4 MiB at most.
 
         Raises:
             ValueError: a name that is no argument of `submit_task`.
@@ -213,11 +212,7 @@ class TaskMethods(Methods):
         return {"tasks": [document(Task, task) for task in tasks], "next_page_token": pages.token}
 
     def _tasks(
-        self,
-        account_id: int | None,
-        status: TaskStatus | Sequence[TaskStatus] | None,
-        more: TaskFilter,
-        page_size: int,
+        self, account_id: int | None, status: TaskStatus | Sequence[TaskStatus] | None, more: TaskFilter, page_size: int
     ) -> Pages[task_pb2.Task]:
         request = pb.ListTasksRequest(
             account_id=account_id or 0, statuses=task_statuses(status), filter=task_filter(more), page_size=page_size
@@ -302,7 +297,11 @@ class TaskMethods(Methods):
 
 
 def _submit(task: NewTask | SubmitRequest) -> SubmitRequest:
-    """Returns a submit with a `request_id`, by which it makes one task however often it arrives."""
+    """Returns a submit with a `request_id`, by which it makes one task however often it arrives.
+
+    The command has requests already. `submit_tasks` does not say that it takes them: beside them in a union, type
+    checkers would not name the field that is wrong.
+    """
     request = task if isinstance(task, SubmitRequest) else submit_request(**task)
     request.request_id = request.request_id or uuid.uuid4().hex
     return request

@@ -101,7 +101,7 @@ class _Story:
         account = self._client.create_account("demo")
         self._expect(account["account_id"] == ACCOUNT, f"the first account is {account}")
         self._stack.until(self._all_workers, within=LIMIT, what=f"{WORKERS} workers are connected")
-        with show.view(self._out) as view:
+        with show.View(self._out) as view:
             for part in PARTS:
                 task_id = self._client.submit_task(ACCOUNT, part.topic, priority=part.priority, **part.options)
                 self._tasks[task_id] = part
@@ -110,7 +110,7 @@ class _Story:
         self._stack.until(self._all_workers, within=LIMIT, what=f"{WORKERS} workers are connected")
         self._sum_up()
 
-    def _follow(self, view: show.LiveTable | show.PlainLines) -> bool:
+    def _follow(self, view: show.View) -> bool:
         """Shows the tasks, acts on those whose part needs it, and returns whether all have ended well."""
         tasks = self._status()
         view.show(tasks)
@@ -125,7 +125,7 @@ class _Story:
     def _last(self, task: Document) -> str:
         return "cancelled" if self._tasks[task["task_id"]] is CANCELLED else "completed"
 
-    def _act_on(self, task: Document, tasks: Sequence[Document], view: show.LiveTable | show.PlainLines) -> None:
+    def _act_on(self, task: Document, tasks: Sequence[Document], view: show.View) -> None:
         task_id, part = task["task_id"], self._tasks[task["task_id"]]
         if part is LOSES_ITS_WORKER and not self._killed and _percent(task) >= KILLED_AT:
             self._killed = task["worker_id"]

@@ -128,7 +128,7 @@ class Service:
         """Raises StackError if the process has ended by itself."""
         if not self.running:
             lines = self.log_text().splitlines()[-_TAIL_LINES:]
-            tail = "".join(f"\n  {line}" for line in ("; its last lines:", *lines)) if lines else ""
+            tail = "\n  ".join(["; its last lines:", *lines]) if lines else ""
             raise StackError(f"the {self.name} has ended with status {self.status}{tail}", self.log)
 
     def log_text(self) -> str:

@@ -36,28 +36,33 @@ def console() -> Console:
     return terminal
 
 
-def view(out: Console) -> LiveTable | PlainLines:
-    """Returns what shows tasks while they move."""
-    return LiveTable(out) if out.is_terminal else PlainLines(out)
-
-
-class PlainLines:
-    """Prints a line for each change."""
+class View:
+    """Shows tasks while they move: on a terminal in a table that is redrawn, else by a line for each change."""
 
     def __init__(self, out: Console) -> None:
         self.console = out
+        self._live = Live(console=out, auto_refresh=False) if out.is_terminal else None
         self._start = time.monotonic()
         self._seen: dict[str, tuple[str, int, str]] = {}
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
 
     def say(self, text: str) -> None:
-        self.console.print(f"{self._clock()}  {text}", soft_wrap=True)
+        if self._live:
+            self.console.print(text, style="dim")
+        else:
+            self.console.print(f"{self._clock()}  {text}", soft_wrap=True)
 
     def show(self, tasks: Sequence[Document]) -> None:
+        if self._live:
+            self._live.start()
+            self._live.update(_table(tasks), refresh=True)
+            return
         for task in tasks:
             now = (task["status"], task["attempt"], _progress(task))
             if self._seen.get(task["task_id"]) != now:
@@ -71,37 +76,20 @@ class PlainLines:
         return f"{time.monotonic() - self._start:5.1f} s"
 
 
-class LiveTable:
-    """Shows all tasks in one table, which is redrawn."""
-
-    def __init__(self, out: Console) -> None:
-        self.console = out
-        self._live = Live(console=out, auto_refresh=False)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
-
-    def say(self, text: str) -> None:
-        self.console.print(text, style="dim")
-
-    def show(self, tasks: Sequence[Document]) -> None:
-        table = Table("task", "prio", "status", "progress", "attempt", "worker", box=box.SIMPLE_HEAD, expand=True)
-        table.add_column("topic", no_wrap=True, overflow="ellipsis", ratio=1)
-        for task in tasks:
-            table.add_row(
-                f"…{task['task_id'][-_ID_TAIL:]}",
-                str(task["priority"]),
-                Text(task["status"], STYLES.get(task["status"], "")),
-                _progress(task),
-                str(task["attempt"] or ""),
-                (task["worker_id"] or "")[-_ID_TAIL:],
-                Text(task["topic"]),
-            )
-        self._live.start()
-        self._live.update(table, refresh=True)
+def _table(tasks: Sequence[Document]) -> Table:
+    table = Table("task", "prio", "status", "progress", "attempt", "worker", box=box.SIMPLE_HEAD, expand=True)
+    table.add_column("topic", no_wrap=True, overflow="ellipsis", ratio=1)
+    for task in tasks:
+        table.add_row(
+            f"…{task['task_id'][-_ID_TAIL:]}",
+            str(task["priority"]),
+            Text(task["status"], STYLES.get(task["status"], "")),
+            _progress(task),
+            str(task["attempt"] or ""),
+            (task["worker_id"] or "")[-_ID_TAIL:],
+            Text(task["topic"]),
+        )
+    return table
 
 
 def _progress(task: Document) -> str:

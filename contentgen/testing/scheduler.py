@@ -34,20 +34,9 @@ def run_scheduler(settings: Mapping[str, str] | None = None) -> Iterator[str]:
     """
     if missing := next((module for module in ("alembic", "structlog") if find_spec(module) is None), None):
         raise SchedulerFailed(f"the module {missing} is missing: pip install 'contentgen-grpc[testing]'")
-    program = [
-        sys.executable,
-        "-P",
-        "-m",
-        "contentgen.stack.for_tests",
-        json.dumps({**DEFAULTS, **(settings or {})}),
-    ]
+    program = [sys.executable, "-P", "-m", "contentgen.stack.for_tests", json.dumps({**DEFAULTS, **(settings or {})})]
     with subprocess.Popen(
-        program,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        start_new_session=True,
+        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True
     ) as process:
         assert process.stdout
         answer = json.loads(process.stdout.readline() or '{"error": "the scheduler was stopped before it was ready"}')

@@ -16,8 +16,10 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
 
-from contentgen.client import ContentGenerationClient, Task
+from contentgen.client import ContentGenerationClient, RequestError, Task
+from contentgen.client.connection import open_channel
 from contentgen.client.documents import document, duration
+from contentgen.client.errors import request_error
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
@@ -25,10 +27,12 @@ from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 __tracebackhide__ = True  # pytest shows the test's line and the message, and none of ours
 P = ParamSpec("P")
 T = TypeVar("T")
+Outgoing = queue.SimpleQueue[pb.LeaseRequest | None]
 
 ENDS_LEASE = frozenset({"completed", "failed", "deferred", "released"})
 _COMMITTED = (pb.UPDATE_OUTCOME_COMMITTED, pb.UPDATE_OUTCOME_ALREADY_COMMITTED)
 _SLOTS = 1_000
+_PAUSE = 0.1
 _FOLDER = uuid.uuid4().hex
 _SESSIONS = itertools.count(1)
 """The workers of a process, one after the other, are one to the scheduler."""
@@ -39,12 +43,22 @@ class TaskNotHeld(AssertionError):
 
 
 class LeaseMessages:
-    """What a worker holds on one stream of WorkerService.Lease, and the messages that say so, which it numbers."""
+    """What a worker holds, and the messages of a stream of WorkerService.Lease that say so, which it numbers."""
 
     def __init__(self, hello: pb.Hello) -> None:
         self.hello = hello
         self.held: dict[str, pb.AssignedLease] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """Begins a stream."""
         self._heartbeats = self._reports = self._last_assignment = 0
+
+    def next_hello(self, number: int) -> pb.LeaseRequest:
+        """Returns the hello of a further session, with all held leases."""
+        hello = pb.Hello(session_number=number, held_leases=self._held_leases(pb.LEASE_STAGE_ACCEPTED))
+        hello.MergeFrom(self.hello)
+        return pb.LeaseRequest(hello=hello)
 
     def hold(self, assignment: pb.Assignment) -> None:
         """Holds the leases of an assignment, and acknowledges it with the next heartbeat."""
@@ -59,9 +73,7 @@ class LeaseMessages:
         heartbeat = pb.Heartbeat(
             number=self._heartbeats,
             free_slots=free_slots,
-            held_leases=[
-                pb.HeldLease(lease_id=k, attempt=lease.attempt, stage=stage) for k, lease in self.held.items()
-            ],
+            held_leases=self._held_leases(stage),
             last_assignment=self._last_assignment,
             **fields,
         )
@@ -70,6 +82,13 @@ class LeaseMessages:
     def next_report(self, *updates: pb.LeaseUpdate) -> pb.LeaseRequest:
         self._reports += 1
         return pb.LeaseRequest(report=pb.Report(number=self._reports, updates=updates))
+
+    def _held_leases(self, stage: pb.LeaseStage.ValueType) -> list[pb.HeldLease]:
+        return [pb.HeldLease(lease_id=k, attempt=lease.attempt, stage=stage) for k, lease in self.held.items()]
+
+
+def update_of(lease: pb.AssignedLease, **update: Any) -> pb.LeaseUpdate:
+    return pb.LeaseUpdate(lease_id=lease.lease_id, attempt=lease.attempt, **update)
 
 
 class HoldingWorker:
@@ -82,26 +101,28 @@ class HoldingWorker:
 
     def __init__(self, target: str) -> None:
         self.patience, self.strict, self._automatic = 10.0, True, False
-        self._client, self._channel = ContentGenerationClient(target), grpc.insecure_channel(target)
-        hello = pb.Hello(worker_id="contentgen_worker", folder_id=_FOLDER, process_id=uuid.uuid4().hex, slots=_SLOTS)
-        hello.session_number = next(_SESSIONS)
-        self._messages = LeaseMessages(hello)
-        self._outgoing: queue.SimpleQueue[pb.LeaseRequest | None] = queue.SimpleQueue()
-        self._interval: float | None = None
+        self._client, self._channel = ContentGenerationClient(target), open_channel(target, None)
+        self._messages = LeaseMessages(
+            pb.Hello(worker_id="contentgen_worker", folder_id=_FOLDER, process_id=uuid.uuid4().hex, slots=_SLOTS)
+        )
+        self._outgoing = Outgoing()
+        self._interval: float | None = None  # of heartbeats
         self._changed = threading.Condition()
-        self._held: dict[str, pb.AssignedLease] = {}  # by task: what is `processing`, until the test has its say
+        self._processing: set[str] = set()  # leases, until the test has its say
         self._new: list[str] = []  # tasks that `next_task` has not returned
         self._ended: dict[str, str] = {}  # by task: what was done with its last attempt
-        self._sent: dict[int, Sequence[pb.LeaseUpdate]] = {}  # by report
-        self._outcomes: dict[int, int] = {}  # of the last update, by report
-        self._over = ""  # why the stream is over
-        self._thread = threading.Thread(target=self._read_all, name="contentgen_worker", daemon=True)
+        self._sent: dict[int, Sequence[pb.LeaseUpdate]] = {}  # by report of this stream: what is not acknowledged
+        self._outcomes: dict[tuple[str, str], int] = {}  # of the last updates, by lease and kind
+        self._lost: RequestError | None = None  # why there is no stream
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._keep_stream, name="contentgen_worker", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closing.set()
         self._channel.close()
         self._client.close()
         self._thread.join()
@@ -115,14 +136,20 @@ class HoldingWorker:
     def automatic(self, automatic: bool) -> None:
         with self._changed:
             self._automatic = automatic
-            for lease in [*self._held.values()] if automatic else ():
-                self._complete(lease)
+            for lease in self._held.values() if automatic else ():
+                self._send(lease, {"completed": _completed(lease)})
 
     @property
     def held(self) -> list[Task]:
         """The tasks that it holds, oldest first, as they were when it got them."""
+        return [document(Task, lease.task) for lease in self._held.values()]
+
+    @property
+    def _held(self) -> dict[str, pb.AssignedLease]:
+        """By task: what is `processing`, until the test has its say."""
         with self._changed:
-            return [document(Task, lease.task) for lease in self._held.values()]
+            held = self._messages.held.items()
+            return {lease.task.task_id: lease for lease_id, lease in held if lease_id in self._processing}
 
     def next_task(self) -> Task:
         """Returns the next task that it gets; one that is tried again comes again.
@@ -149,15 +176,16 @@ class HoldingWorker:
         Raises:
             TaskNotHeld: it did not come within `patience`, has ended, or was cancelled meanwhile.
         """
-        self._end(task_id, completed=_completed(self._lease(task_id), title=title, body=body, **result))
+        lease = self._lease(task_id)
+        self._report(lease, completed=_completed(lease, title=title, body=body, **result))
 
     def fail(self, task_id: str, *, message: str = "it failed", reason: str = "CREATOR_ERROR") -> None:
         """Fails the attempt; the task is tried again as its submit says. Raises as `complete` does."""
-        self._end(task_id, failed=pb.Failed(error=task_pb2.TaskError(reason=reason, message=message)))
+        self._report(self._lease(task_id), failed=pb.Failed(error=task_pb2.TaskError(reason=reason, message=message)))
 
     def defer(self, task_id: str, *, seconds: float = 60.0, message: str = "") -> None:
         """Puts the task off for so many seconds, 1 at least; that uses up no retry. Raises as `complete` does."""
-        self._end(task_id, deferred=pb.Deferred(retry_after=duration(seconds), message=message))
+        self._report(self._lease(task_id), deferred=pb.Deferred(retry_after=duration(seconds), message=message))
 
     def progress(self, task_id: str, *, percent: int, step: str = "", message: str = "") -> None:
         """Reports how far the task is, and goes on holding it. Raises as `complete` does."""
@@ -182,26 +210,21 @@ class HoldingWorker:
                 return lease
         raise self._not_held(task_id)
 
-    def _end(self, task_id: str, **update: Any) -> None:
-        lease = self._lease(task_id)
-        with self._changed:
-            self._held.pop(task_id, None)
-            [self._ended[task_id]] = update
-        self._report(lease, **update)
-
     def _report(self, lease: pb.AssignedLease, **update: Any) -> None:
         """Returns once an update is committed."""
+        [kind] = update
         with self._changed:
-            number = self._send(lease, update)
-            self._wait(lambda: number in self._outcomes)
-        if self._outcomes.get(number) not in _COMMITTED:
-            raise self._not_held(lease.task.task_id)
+            self._outcomes.pop((lease.lease_id, kind), None)
+            self._send(lease, update)
+            self._wait(lambda: (lease.lease_id, kind) in self._outcomes)
+            if self._outcomes.get((lease.lease_id, kind)) in _COMMITTED:
+                return
+        raise self._not_held(lease.task.task_id)
 
     def _wait(self, condition: Callable[[], bool]) -> None:
-        """Returns once it holds, or `patience` is over. Raises ConnectionError if the stream is over."""
-        self._changed.wait_for(lambda: condition() or self._over, self.patience)
-        if self._over and not condition():
-            raise ConnectionError(f"contentgen_worker has lost the scheduler: {self._over}")
+        """Returns once it holds, or `patience` is over. Raises ConnectionError if there is no stream then."""
+        if not self._changed.wait_for(condition, self.patience) and self._lost:
+            raise ConnectionError(f"contentgen_worker has lost the scheduler: {self._lost}")
 
     def _holdings(self) -> str:
         tasks = [f"{task_id} ({lease.task.topic!r})" for task_id, lease in self._held.items()]
@@ -216,50 +239,69 @@ class HoldingWorker:
         advice = ": the client's retry_task ends its wait" if task["pending_reason"] == "backoff" else ""
         return TaskNotHeld(f"{task_id} is not held: it is {task['status']}{reason}{by_us}{advice}; {self._holdings()}")
 
-    def _send(self, lease: pb.AssignedLease, *updates: dict[str, Any]) -> int:
-        """Returns the number of the report."""
-        key = {"lease_id": lease.lease_id, "attempt": lease.attempt}
-        request = self._messages.next_report(*(pb.LeaseUpdate(**{**key, **update}) for update in updates))
-        self._sent[request.report.number] = request.report.updates
+    def _send(self, lease: pb.AssignedLease, *updates: dict[str, Any]) -> None:
+        [kind] = updates[-1]
+        if kind in ENDS_LEASE:
+            self._processing.discard(lease.lease_id)
+            self._ended[lease.task.task_id] = kind
+        self._send_report([update_of(lease, **update) for update in updates])
+
+    def _send_report(self, updates: Sequence[pb.LeaseUpdate]) -> None:
+        request = self._messages.next_report(*updates)
+        self._sent[request.report.number] = updates
         self._outgoing.put(request)
-        return request.report.number
+
+    def _send_heartbeat(self, **fields: Any) -> None:
+        self._outgoing.put(self._messages.next_heartbeat(_SLOTS - len(self._messages.held), **fields))
 
     # The stream: what is sent, in a thread of gRPC's, and what is read, in ours. The lock keeps numbers in their order.
 
-    def _requests(self) -> Iterator[pb.LeaseRequest]:
-        """Yields the hello and what is put into the queue, with a heartbeat whenever one is due."""
-        request: pb.LeaseRequest | None = pb.LeaseRequest(hello=self._messages.hello)
-        while request:
-            yield request
+    def _keep_stream(self) -> None:
+        """Opens a stream, and another one when it ends, unless another worker has taken its place."""
+        while self._lost is None or self._lost.reason != "SESSION_REPLACED":
+            outgoing = Outgoing()
+            outgoing.put(self._messages.next_hello(next(_SESSIONS)))
             try:
-                request = self._outgoing.get(timeout=self._interval)
+                for response in WorkerServiceStub(self._channel).Lease(self._requests(outgoing)):
+                    with self._changed:
+                        self._read(response, outgoing)
+                        self._changed.notify_all()
+            except grpc.RpcError as error:
+                self._lost = request_error(error, None)
+            except ValueError:  # as a closed channel raises it
+                if not self._closing.is_set():
+                    raise
+            outgoing.put(None)
+            if self._closing.wait(_PAUSE):
+                return
+
+    def _requests(self, outgoing: Outgoing) -> Iterator[pb.LeaseRequest]:
+        """Yields what is put into the queue, and a heartbeat whenever one is due."""
+        while True:
+            try:
+                if (request := outgoing.get(timeout=self._interval)) is None:
+                    return
+                yield request
             except queue.Empty:
-                self._send_heartbeat()
-                request = self._outgoing.get()
-
-    def _send_heartbeat(self, **fields: Any) -> None:
-        with self._changed:
-            self._outgoing.put(self._messages.next_heartbeat(_SLOTS - len(self._messages.held), **fields))
-
-    def _read_all(self) -> None:
-        over = "it has ended the stream"
-        try:
-            for response in WorkerServiceStub(self._channel).Lease(self._requests()):
                 with self._changed:
-                    self._read(response)
-                    self._changed.notify_all()
-        except (grpc.RpcError, ValueError) as error:  # a channel that is closed already raises the latter
-            over = str(error)
-        self._outgoing.put(None)
-        with self._changed:
-            self._over = over
-            self._changed.notify_all()
+                    self._send_heartbeat()
 
-    def _read(self, response: pb.LeaseResponse) -> None:
+    def _welcomed(self, welcome: pb.Welcome) -> None:
+        self._lost = None
+        self._interval = welcome.heartbeat_interval.ToTimedelta().total_seconds() / 2
+        for lease_id in welcome.drop_leases:
+            del self._messages.held[lease_id]
+        self._messages.begin()
+        self._send_heartbeat()
+        unacknowledged, self._sent = self._sent, {}
+        for updates in unacknowledged.values():
+            self._send_report(updates)
+
+    def _read(self, response: pb.LeaseResponse, outgoing: Outgoing) -> None:
         match response.WhichOneof("message"):
             case "welcome":
-                self._interval = response.welcome.heartbeat_interval.ToTimedelta().total_seconds() / 2
-                self._send_heartbeat()
+                self._outgoing = outgoing  # nothing but the hello may be sent before
+                self._welcomed(response.welcome)
             case "assignment":
                 self._messages.hold(response.assignment)
                 for lease in response.assignment.leases:
@@ -267,9 +309,9 @@ class HoldingWorker:
                 self._send_heartbeat()
             case "acknowledgement":
                 answer = response.acknowledgement
-                for update, result in zip(self._sent.pop(answer.report_number, ()), answer.results, strict=False):
+                updates = self._sent.pop(answer.report_number, ())  # none: it is a heartbeat's
+                for update, result in zip(updates, answer.results, strict=True):
                     self._settle(update, result.outcome)
-                    self._outcomes[answer.report_number] = result.outcome
                 for lease_id in answer.not_renewed_leases:
                     self._give_back(lease_id)
             case "cancel":
@@ -279,29 +321,23 @@ class HoldingWorker:
 
     def _settle(self, update: pb.LeaseUpdate, outcome: int) -> None:
         """Holds a task once it is `processing`, and no more once it has ended."""
-        kind, lease = update.WhichOneof("update"), self._messages.held.get(update.lease_id)
+        kind, lease = str(update.WhichOneof("update")), self._messages.held.get(update.lease_id)
+        self._outcomes[update.lease_id, kind] = outcome
         if lease is None:
             return
         if kind in ENDS_LEASE or outcome not in _COMMITTED:
             del self._messages.held[update.lease_id]
-            self._held.pop(lease.task.task_id, None)
             if not self._messages.held:
                 self._send_heartbeat()
         elif kind == "processing" and self._automatic:
-            self._complete(lease)
+            self._send(lease, {"completed": _completed(lease)})
         elif kind == "processing":
-            self._held[lease.task.task_id] = lease
+            self._processing.add(lease.lease_id)
             self._new.append(lease.task.task_id)
-
-    def _complete(self, lease: pb.AssignedLease) -> None:
-        self._held.pop(lease.task.task_id, None)
-        self._ended[lease.task.task_id] = "completed"
-        self._send(lease, {"completed": _completed(lease)})
 
     def _give_back(self, lease_id: str) -> None:
         """Ends a lease that the scheduler has revoked, since its task was cancelled or has timed out."""
         if lease := self._messages.held.get(lease_id):
-            self._held.pop(lease.task.task_id, None)
             self._send(lease, {"released": pb.Released(reason=pb.RELEASE_REASON_EXPIRED, started=True)})
 
 

@@ -42,7 +42,7 @@ def review(client: ContentGenerationClient) -> None:
 
 def publish(client: ContentGenerationClient) -> list[int]:
     """Publishes what is due, batch by batch; the ids of what was."""
-    published = []
+    published: list[int] = []
     while entries := client.claim_publish_pool(ACCOUNT, limit=10, lease=LEASE):
         for entry in entries:
             content = client.get_content(entry["content_id"])

@@ -20,7 +20,7 @@ def main(target: str) -> str | None:
     """What went wrong, for the exit status; None where nothing did."""
     with ContentGenerationClient(target, token=os.environ.get("CONTENTGEN_TOKEN")) as client:
         task_ids = [client.submit_task(ACCOUNT, topic) for topic in TOPICS]
-        last = {}
+        last: dict[str, str] = {}
         with client.watch(task_ids, until_ended=True) as events:
             for event in events:
                 task = event["task"]

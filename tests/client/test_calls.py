@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import grpc
 import grpc_testing  # type: ignore[import-untyped] # ships no types
@@ -53,7 +54,8 @@ def test_each_submit_gets_its_own_request_id(scheduler: ScriptedServices, client
     assert first != second
     scheduler.will("BatchSubmitTasks", pb.BatchSubmitTasksResponse(tasks=[PENDING] * 3))
     fields: NewTask = {"account_id": 1, "topic": "a topic", "timeout": 1.5}
-    client.submit_tasks([{**fields, "request_id": "r"}, {**fields, "request_id": None}, submit_request(**fields)])
+    of_command = cast("NewTask", submit_request(**fields))
+    client.submit_tasks([{**fields, "request_id": "r"}, {**fields, "request_id": None}, of_command])
     [batch] = scheduler.requests("BatchSubmitTasks")
     assert batch.requests[0].request_id == "r"
     assert [len(request.request_id) for request in batch.requests[1:]] == [32, 32]
@@ -70,9 +72,9 @@ def test_each_submit_gets_its_own_request_id(scheduler: ScriptedServices, client
 
 def test_a_batch_with_an_unknown_argument_is_refused(client: ContentGenerationClient) -> None:
     with pytest.raises(ValueError, match="topics"):
-        client.submit_tasks([{"account_id": 1, "topics": "a topic"}])  # type: ignore[list-item]
+        client.submit_tasks([{"account_id": 1, "topics": "a topic"}])  # type: ignore[typeddict-item, typeddict-unknown-key]
     with pytest.raises(TypeError, match=r"^priority should be a whole number, not 'high'$"):
-        client.submit_tasks([{"account_id": 1, "topic": "a topic", "priority": "high"}])  # type: ignore[list-item]
+        client.submit_tasks([{"account_id": 1, "topic": "a topic", "priority": "high"}])  # type: ignore[typeddict-item]
     with pytest.raises(ValueError, match=r"^schedule_time should be a datetime, or text in ISO 8601, not 'soon'$"):
         client.submit_task(1, "a topic", schedule_time="soon")
 

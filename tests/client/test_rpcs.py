@@ -16,13 +16,7 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from contentgen import (
-    ContentGenerationClient,
-    PermissionDenied,
-    RequestError,
-    ResourceNotFoundException,
-    Unavailable,
-)
+from contentgen import ContentGenerationClient, PermissionDenied, RequestError, ResourceNotFoundException, Unavailable
 from contentgen.client.assets import READ_TIMEOUT
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.client import MessageMethods
@@ -288,9 +282,7 @@ def test_messages_come_as_they_are_and_what_is_not_there_raises(scheduler: Scrip
     account = answer("GetAccount").account
     scheduler.will("GetAccount", answer("GetAccount"), missing)
     scheduler.will(
-        "ListAccounts",
-        account_pb.ListAccountsResponse(accounts=[account], next_page_token="t"),
-        answer("ListAccounts"),
+        "ListAccounts", account_pb.ListAccountsResponse(accounts=[account], next_page_token="t"), answer("ListAccounts")
     )
     assert methods.get_account(1) == account
     with pytest.raises(ResourceNotFoundException, match="there is no account 7"):

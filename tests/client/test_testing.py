@@ -6,14 +6,18 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from contentgen import ContentGenerationClient
 from contentgen.testing import scheduler
+from contentgen.testing.worker import HoldingWorker, TaskNotHeld
 from tests.harness.cluster import server_folder
 from tests.harness.process import Process, inherited
 from tests.harness.processes import belonging_to
+from tests.harness.stack import Stack
 from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_gone
 
 pytestmark = pytest.mark.e2e
@@ -126,6 +130,32 @@ def test_nothing_is_left_of_a_session_that_is_stopped(folder: Path, number: sign
 def test_it_costs_nothing_where_it_is_not_used(folder: Path) -> None:
     with session(folder, test_unused=UNUSED) as process:
         process.ended(PATIENCE_S)
+
+
+@pytest.mark.costly("a scheduler that is killed", seconds=4)
+def test_a_worker_keeps_its_tasks_while_the_scheduler_is_away(stack: Stack) -> None:
+    service = stack.scheduler(lease_ttl=60.0).start()
+    account_id = service.client.create_account()
+    client, threads = ContentGenerationClient(service.target), ThreadPoolExecutor()
+    with client, threads, HoldingWorker(service.target) as worker:
+        tea, soup = (client.submit_task(account_id, topic) for topic in ("Tea", "Soup"))
+        worker.next_task(), worker.next_task()
+        worker.patience = 0.1
+        service.kill()
+        wait_until(lambda: "has lost the scheduler" in why_no_task_comes(worker), within=PATIENCE_S, what="it says so")
+        worker.patience = PATIENCE_S
+        completing = threads.submit(worker.complete, tea)
+        service.start()
+        completing.result()
+        worker.complete(soup)
+        tasks = client.get_task_statuses([tea, soup])
+    assert [(task["status"], task["attempt"]) for task in tasks if task] == [("completed", 1)] * 2
+
+
+def why_no_task_comes(worker: HoldingWorker) -> str:
+    with pytest.raises((ConnectionError, TaskNotHeld)) as error:
+        worker.next_task()
+    return str(error.value)
 
 
 def test_a_scheduler_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import playwright
+import pyright
 import pytest
 
 import contentgen
@@ -22,11 +24,12 @@ from tests.harness.documents import CLIENT_GUIDES, snippets
 pytestmark = pytest.mark.unit
 
 
-# What `mypy --strict` says of code that uses the client: nothing of right code, and each mistake by its line.
+# What mypy and pyright, both strict, say of code that uses the client: nothing of right code, and of each mistake,
+# in its line, what the comment there has.
 
 
 CHECKOUT = Path(__file__).parents[2]
-README = CHECKOUT / "README.md"
+EXAMPLES = CHECKOUT / "examples" / "python"
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RIGHT = """
 from contentgen import AsyncContentGenerationClient, Content, ContentGenerationClient, Task, TaskStatus
@@ -64,66 +67,61 @@ from contentgen import AsyncContentGenerationClient, ContentGenerationClient, In
 
 
 def use(client: ContentGenerationClient, task: Task) -> None:
-    print(task["contnet_id"])  # typeddict-item
-    print(task["status"] == "complete")  # comparison-overlap
-    print(client.wait("a")["progres"])  # typeddict-item
-    client.submit_task("1", "a topic")  # arg-type
-    client.submit_task(1, "a topic", tpoic="b")  # call-arg
-    client.submit_task(1, "a topic", timeout="soon")  # arg-type
-    client.update_task("a", request_id="b")  # call-arg
-    client.create_schedule(1, "0 9 * * *", {"topc": "a"})  # typeddict-unknown-key
-    client.submit_tasks([{"account_id": 1, "topc": "a"}])  # list-item
-    client.iter_tasks(status="lost")  # arg-type
-    print(client.get_content(1)["body"])  # index
-    client.wayt("a")  # attr-defined
+    print(task["contnet_id"])  # "contnet_id"
+    print(task["status"] == "complete")  # complete
+    print(client.wait("a")["progres"])  # "progres"
+    client.submit_task("1", "a topic")  # "int"
+    client.submit_task(1, "a topic", tpoic="b")  # "tpoic"
+    client.submit_task(1, "a topic", timeout="soon")  # "timeout"
+    client.update_task("a", request_id="b")  # "request_id"
+    client.create_schedule(1, "0 9 * * *", {"topc": "a"})  # "topc"
+    client.create_schedule(1, "0 9 * * *", {"topic": 7})  # "str"
+    client.submit_tasks([{"account_id": 1, "topc": "a"}])  # "topc"
+    client.submit_tasks([{"account_id": "1", "topic": "a"}])  # "int"
+    client.submit_tasks({"account_id": 1, "topc": topic} for topic in "ab")  # "NewTask"
+    client.iter_tasks(status="lost")  # "status"
+    print(client.get_content(1)["body"])  # None
+    client.wayt("a")  # "wayt"
     for event in client.watch(["a"]):
-        print(event["status"])  # typeddict-item
+        print(event["status"])  # "status"
 
 
 async def use_async(client: AsyncContentGenerationClient, error: InvalidStateException) -> None:
-    print((await client.wait("a"))["contnet_id"])  # typeddict-item
-    print((await client.get_task_status("a"))["status"])  # index
-    print(client.wait("a")["status"])  # index
-    for task in client.iter_tasks():  # attr-defined
-        print(task)
-    print(error.state)  # attr-defined
+    print((await client.wait("a"))["contnet_id"])  # "contnet_id"
+    print((await client.get_task_status("a"))["status"])  # None
+    print(client.wait("a")["status"])  # "Coroutine[Any, Any, Task]"
+    for _ in client.iter_tasks():  # "AsyncIterator[Task]"
+        pass
+    print(error.state)  # "state"
 
 
-from contentgen import ContentGeneratoinClient  # attr-defined
+from contentgen import ContentGeneratoinClient  # "ContentGeneratoinClient"
 """
+NODE, PYRIGHT = (Path(package.__file__ or "").parent for package in (playwright, pyright))
+CHECKERS: dict[str, list[str | Path]] = {
+    "mypy": [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=mypy", "."],
+    "pyright": [NODE / "driver/node", PYRIGHT / "dist/index.js", "--pythonpath", sys.executable],  # it brings no Node
+}
+ERROR = re.compile(r"^ *(?:\S*/)?(\w+)\.py:(\d+):(?:\d+ -)? error: (.*(?:\n[ \xa0]{3}.*)*)", re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def mistakes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[int, str]]:
-    """The code of the error in each line of each text, which one run looks at; a wrong key has one of two."""
-    [readme] = SNIPPET.findall(README.read_text(encoding="utf-8"))
-    assert "from contentgen import ContentGenerationClient" in readme
-    guide = "\n".join(
-        snippet.text for page in CLIENT_GUIDES for snippet in snippets(page) if snippet[:2] == ("python", "")
-    )
-    folder, texts = tmp_path_factory.mktemp("mypy"), {"right": RIGHT, "wrong": WRONG, "readme": readme, "guide": guide}
+@pytest.mark.parametrize("checker", CHECKERS)
+def test_right_code_passes_and_each_mistake_is_named(checker: str, tmp_path: Path) -> None:
+    [readme] = SNIPPET.findall((CHECKOUT / "README.md").read_text(encoding="utf-8"))
+    guides = [snippet.text for page in CLIENT_GUIDES for snippet in snippets(page) if snippet[:2] == ("python", "")]
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.py")}
+    texts |= {"right": RIGHT, "wrong": WRONG, "readme": readme, "guides": "\n".join(guides)}
     for name, text in texts.items():
-        (folder / f"{name}.py").write_text(text, encoding="utf-8")
-    options = ["--strict", "--config-file=", f"--cache-dir={folder}", "--no-error-summary", "--hide-error-context"]
-    program = [sys.executable, "-m", "mypy", *options, *(f"{name}.py" for name in texts)]
-    ran = subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-    assert ran.stderr == ""
-    errors = re.findall(r"^(\w+)\.py:(\d+): error: .*\[([a-z-]+)\]$", ran.stdout, re.MULTILINE)
-    assert len(errors) == ran.stdout.count(": error: "), ran.stdout
-    return {
-        name: {int(line): code.replace("misc", "typeddict-item") for file, line, code in errors if file == name}
-        for name in texts
-    }
-
-
-@pytest.mark.parametrize("name", ["right", "readme", "guide"])
-def test_right_code_passes(name: str, mistakes: Mapping[str, Mapping[int, str]]) -> None:
-    assert mistakes[name] == {}
-
-
-def test_each_mistake_is_named(mistakes: Mapping[str, Mapping[int, str]]) -> None:
-    marked = {n: line.rpartition("# ")[2] for n, line in enumerate(WRONG.splitlines(), start=1) if "# " in line}
-    assert mistakes["wrong"] == marked
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
+    ran = subprocess.run(CHECKERS[checker], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    errors: dict[int, str] = {}
+    for name, line, error in ERROR.findall(ran.stdout):
+        assert name == "wrong", ran.stdout
+        errors[int(line)] = errors.get(int(line), "") + error
+    words = {n: line.rpartition("  # ")[2] for n, line in enumerate(WRONG.splitlines(), start=1) if "  # " in line}
+    assert errors.keys() == words.keys(), ran.stdout + ran.stderr
+    assert {n: errors[n] for n, word in words.items() if word not in errors[n]} == {}
 
 
 # Both clients have the same methods, from one definition.
@@ -139,8 +137,10 @@ RETURNS = {"Iterator[": "AsyncIterator[", "Watch": "AsyncWatch"}
 
 
 def test_both_clients_have_the_same_methods() -> None:
-    assert BLOCKING.keys() == ASYNCIO.keys()
+    assert BLOCKING.keys() == ASYNCIO.keys() == methods(MessageMethods).keys() | {"close"}
     assert len(BLOCKING) > 30
+    blocking, asyncio = map(inspect.signature, (ContentGenerationClient, AsyncContentGenerationClient))
+    assert list(blocking.parameters) == list(asyncio.parameters)
 
 
 @pytest.mark.parametrize("name", sorted(BLOCKING.keys() - {"close"}))
@@ -158,17 +158,6 @@ def test_a_method_has_one_signature_and_one_docstring(name: str) -> None:
         assert asyncio.return_annotation == returns.replace(start, RETURNS[start])
 
 
-def test_the_methods_of_messages_are_those_of_the_clients() -> None:
-    assert methods(MessageMethods).keys() == BLOCKING.keys() - {"close"}
-
-
-def test_both_clients_are_made_with_the_same_arguments() -> None:
-    blocking, asyncio = (
-        inspect.signature(client) for client in (ContentGenerationClient, AsyncContentGenerationClient)
-    )
-    assert list(blocking.parameters) == list(asyncio.parameters)
-
-
 def test_every_exception_can_be_imported_from_the_package() -> None:
     raised = {name for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)}
     own = {name for name in raised if getattr(errors, name).__module__ == errors.__name__}
@@ -182,6 +171,16 @@ def test_the_package_lists_what_the_client_exports() -> None:
     assert {"ContentGenerationClient", "Task", "Unavailable"} <= names.keys()
     assert {*names} - {"__builtins__"} <= {*dir(contentgen)}
     assert "__version__" in dir(contentgen)
+
+
+def test_the_client_needs_nothing_of_servers_and_tests() -> None:
+    program = "import sys; before = {*sys.modules}; from contentgen import Watch; print(*{*sys.modules} - before)"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    packages = {name.partition(".")[0] for name in output.split()} - sys.stdlib_module_names
+    of_grpc = {"cython_runtime", "google", "grpc", "grpc_health", "grpc_reflection", "grpc_status", "grpc_tools"}
+    assert {name for name in packages - of_grpc if "_cython" not in name} <= {"contentgen", "typing_extensions"}
+    parts = set(re.findall(r"\bcontentgen\.(\w+)", output))
+    assert parts == {"client", "rpcs", "submit_fields", "v1", "validity"}
 
 
 def test_what_the_package_does_not_have_is_named() -> None:

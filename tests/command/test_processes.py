@@ -321,12 +321,12 @@ def test_a_closed_pipe_ends_the_command_silently(idle: Served) -> None:
 
 
 def test_the_shell_completes_commands_and_values(scheduler: Served) -> None:
-    environment = {"PATH": os.environ["PATH"], "CONTENTGEN_SCHEDULER": scheduler.target}
+    environment = {"PATH": os.environ["PATH"], "CONTENTGEN_SCHEDULER": scheduler.target, "CONTENTGEN_SLOT": ""}
 
     def completed(words: str, number: int) -> list[str]:
         variables = {"_CONTENTGEN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(number)}
         ended = run_to_end([COMMAND], environment | variables, within=PATIENCE_S)
-        assert ended.returncode == 0, ended.stderr
+        assert (ended.returncode, ended.stderr) == (0, "")
         return ended.stdout.split()
 
     assert {"submit", "status", "list", "watch"} <= set(completed("contentgen task ", 2))
@@ -339,6 +339,13 @@ def test_the_shell_completes_commands_and_values(scheduler: Served) -> None:
     assert completed("contentgen task list --account ", 4) == ["1"]
     environment["CONTENTGEN_SCHEDULER"] = NOBODY
     assert completed("contentgen worker drain ", 3) == []
+
+
+@pytest.mark.parametrize("arguments", ["--version", "context list", "task list"])
+def test_a_variable_that_is_none_of_ours_is_named(arguments: str) -> None:
+    """Else a misspelled CONTENTGEN_SCHEDULER would have the command write to another one."""
+    _, _, err = run(NOBODY, *arguments.split(), CONTENTGEN_SCHEDULR="scheduler-2:50051")
+    assert err.startswith("note: CONTENTGEN_SCHEDULR is no setting, and is ignored: did you mean CONTENTGEN_SCHEDULER?")
 
 
 def test_whatever_the_terminal_can_show(idle: Served) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from grpc import aio
 
-from contentgen.testing.worker import ENDS_LEASE, LeaseMessages
+from contentgen.testing.worker import ENDS_LEASE, LeaseMessages, update_of
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
@@ -128,7 +128,7 @@ class ScriptedWorker(LeaseStream):
 
     async def report(self, lease: pb.AssignedLease, **update: Any) -> pb.UpdateOutcome.ValueType:
         """Reports one update; returns its outcome."""
-        sent = pb.LeaseUpdate(lease_id=lease.lease_id, attempt=lease.attempt, **update)
+        sent = update_of(lease, **update)
         await self.send_report(sent)
         answer = (await self.read("acknowledgement")).acknowledgement
         assert answer.report_number == self._reports

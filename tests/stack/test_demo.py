@@ -153,10 +153,7 @@ def test_a_stack_names_the_service_that_has_ended_and_keeps_its_log() -> None:
 
 def _lose_worker_and_scheduler(folder: Path) -> None:
     logs = folder / "logs"
-    with (
-        Stack(environment(folder), logs, 1, Interrupts()) as stack,
-        ContentGenerationClient(stack.target) as client,
-    ):
+    with Stack(environment(folder), logs, 1, Interrupts()) as stack, ContentGenerationClient(stack.target) as client:
         client.create_account("before")
         _kill(logs / "worker-1.log")
         with pytest.raises(StackError, match="the worker-1 has ended with status -9") as failed:
@@ -237,8 +234,9 @@ def _services(run: Command, log: Path) -> list[psutil.Process]:
 
 def test_run_says_what_is_wrong_with_its_settings(start: Callable[..., Command]) -> None:
     with server_folder() as data:
-        run = start("dev", CONTENTGEN_DATA_DIR=str(data / "data"), CONTENTGEN_LISTEN="nowhere")
+        run = start("dev", CONTENTGEN_DATA_DIR=str(data / "data"), CONTENTGEN_LISTEN="nowhere", CONTENTGEN_SLOT="1")
         run.ended(status=1)
         assert "the scheduler has ended with status 78" in run.text()
         assert f"read {data}/data/logs/scheduler.log\n" in run.text()
         assert "CONTENTGEN_LISTEN" in run.text()
+        assert "note: CONTENTGEN_SLOT is no setting" in run.text()

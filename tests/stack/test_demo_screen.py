@@ -44,7 +44,7 @@ def task(number: int, status: str, topic: str, **other: Any) -> dict[str, Any]:
 
 def test_the_live_table_names_each_task_and_its_state(terminal: Console) -> None:
     runs = {"attempt": 1, "worker_id": "worker-1"}
-    with show.view(terminal) as view:
+    with show.View(terminal) as view:
         view.say("SubmitTask task-0100000001")
         view.show(
             [
@@ -65,7 +65,7 @@ def test_the_live_table_names_each_task_and_its_state(terminal: Console) -> None
 
 
 def test_the_live_table_is_drawn_in_its_own_place(terminal: Console) -> None:
-    with show.view(terminal) as view:
+    with show.View(terminal) as view:
         view.show([task(1, "pending", "Tea")])
         view.show([task(1, "completed", "Tea")])
     assert isinstance(terminal.file, io.StringIO)
@@ -73,7 +73,7 @@ def test_the_live_table_is_drawn_in_its_own_place(terminal: Console) -> None:
 
 
 def test_an_article_stays_above_the_live_table(terminal: Console) -> None:
-    with show.view(terminal) as view:
+    with show.View(terminal) as view:
         view.show([task(1, "processing", "Tea")])
         show.beginning(view.console, {"body": "# Tea\n\nPour hot water."})
         view.show([task(1, "completed", "Tea")])

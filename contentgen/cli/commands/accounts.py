@@ -95,12 +95,7 @@ def _show(session: Session, account: Message) -> None:
 )
 @with_quotas
 def update(
-    session: Session,
-    account_id: AccountId,
-    name: NewName = None,
-    *,
-    quotas: Mapping[str, Any],
-    active: Active = None,
+    session: Session, account_id: AccountId, name: NewName = None, *, quotas: Mapping[str, Any], active: Active = None
 ) -> None:
     """Change an account: only what is given. It holds for what is submitted and dispatched from now on.
 

@@ -110,7 +110,7 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
             "submitted": lambda: run(work.submitted(client, stuck_after)),
             "options": lambda: run(work.refused_options(client)),
             "publishing": lambda: run(work.unpublished(client)),
-        },
+        }
     )
 
 

@@ -109,8 +109,7 @@ def _look(connection: Connection, task_ids: Sequence[str]) -> list[Document]:
 
 
 WatchedTasks = Annotated[
-    list[str] | None,
-    argument("TASK_ID", "Tasks to watch until they have ended.", autocompletion=completion.task_ids),
+    list[str] | None, argument("TASK_ID", "Tasks to watch until they have ended.", autocompletion=completion.task_ids)
 ]
 WatchedAccount = Annotated[int | None, account_option("All tasks of this account, until Ctrl-C.")]
 Everything = Annotated[bool, option("All tasks of all accounts, until Ctrl-C.", "--all")]

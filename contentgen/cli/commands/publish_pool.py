@@ -147,11 +147,7 @@ Url = Annotated[str, option("With --published: where it can be read.", metavar="
     "contentgen -o jsonl pool claim --limit 10 --lease 5m | jq -r .claim_id",
 )
 def claim(
-    session: Session,
-    account: OnlyAccount = None,
-    limit: Claimed = 1,
-    lease: Lease = None,
-    publisher: Publisher = "",
+    session: Session, account: OnlyAccount = None, limit: Claimed = 1, lease: Lease = None, publisher: Publisher = ""
 ) -> None:
     """Take contents that are due out of the publish pool, to publish them.
 

@@ -28,10 +28,7 @@ from contentgen.client.errors import RequestError
 SomeContents = Annotated[
     list[int] | None,
     argument(
-        "CONTENT_ID",
-        "The contents. Default: all that wait for a review.",
-        min=1,
-        autocompletion=completion.content_ids,
+        "CONTENT_ID", "The contents. Default: all that wait for a review.", min=1, autocompletion=completion.content_ids
     ),
 ]
 OneContent = Annotated[
@@ -112,9 +109,7 @@ def reopen(session: Session, content_ids: ContentIds) -> int:
 
 
 @command(
-    "claim",
-    "contentgen content claim",
-    "contentgen -o json content claim --account 1 --lease 5m | jq -r .content_id",
+    "claim", "contentgen content claim", "contentgen -o json content claim --account 1 --lease 5m | jq -r .content_id"
 )
 def claim(
     session: Session,

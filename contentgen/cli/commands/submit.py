@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.text import Text
@@ -30,7 +30,7 @@ from contentgen.cli.progress import counting
 from contentgen.cli.values import argument, option
 from contentgen.client.errors import RequestError, ResourceNotFoundException
 from contentgen.client.tasks import OF_ONE_SUBMIT, SubmitRequest, batches, set_field, submit_request
-from contentgen.submit_fields import BY_NAME, NAMES, Kind
+from contentgen.submit_fields import BY_NAME, NAMES, Kind, NewTask
 
 Topic = Annotated[str | None, argument("TOPIC", "What to write about.")]
 File = Annotated[
@@ -170,7 +170,7 @@ class _Submits:
     def _taken(self, batch: Sequence[Row]) -> Iterator[Document]:
         """Yields a batch's tasks; halved until each row that is refused stands alone. Raises what is no row's fault."""
         try:
-            tasks = self._session.client.submit_tasks(row.request for row in batch).tasks
+            tasks = self._session.client.submit_tasks(cast("NewTask", row.request) for row in batch).tasks
         except RequestError as error:
             if not (isinstance(error, ResourceNotFoundException) or error.reason in OF_ONE_SUBMIT):
                 raise

@@ -133,11 +133,7 @@ def ping(session: Session, webhook_id: WebhookId) -> int:
     return Status.DONE if delivery["status"] == "delivered" else Status.FAILED
 
 
-@command(
-    "deliveries",
-    "contentgen webhook deliveries 3",
-    "contentgen webhook deliveries 3 --status exhausted --all",
-)
+@command("deliveries", "contentgen webhook deliveries 3", "contentgen webhook deliveries 3 --status exhausted --all")
 def deliveries(
     session: Session,
     webhook_id: WebhookId,
