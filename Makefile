@@ -38,7 +38,7 @@ $(STAMP): $(RUN_TIME) requirements.lock
 	@$(PYTHON) setup/venv.py $(VENV) requirements.lock
 	@touch $@
 
-.PHONY: setup demo run cluster examples client-versions test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-check bench-peers bench-scale simulate gen baseline previous lock wheel sdist clean images images-check images-pin docs docs-serve
+.PHONY: setup demo run cluster examples client-versions test model fuzz chaos chaos-long mutants lint verify audit sbom release bench bench-check bench-peers bench-scale simulate gen baseline previous lock wheel sdist clean images images-check images-pin docs docs-serve
 
 setup: $(STAMP) ## create .venv from the locks (other targets do it if needed; demo and run install less)
 
@@ -133,7 +133,10 @@ audit: $(STAMP) ## look at the locked dependencies; what could not be known is s
 sbom: $(STAMP) ## write SBOMs and licences of what is shipped into build/sbom
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(PYTHON) -m venv "$$tmp" && \
 	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(SBOM) && \
-	  $(PY) -m verification.shipped.distributions "$$tmp"/bin/cyclonedx-py build/sbom
+	  $(PY) -m verification.shipped.distributions build/sbom "$$tmp"/bin/cyclonedx-py
+
+release: $(STAMP) ## build all that is published into build/release, and check it; without a tag a dry run (minutes)
+	@$(PY) -m verification.shipped.release $(TWINE) $(SBOM)
 
 bench: $(STAMP) ## measure the hot paths beside their goals (ARGS=--help)
 	@$(PY) -m lab.benchmarks $(ARGS)

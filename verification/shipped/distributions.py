@@ -105,8 +105,8 @@ _TIMEOUT = 120.0
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Arguments: the program of cyclonedx-bom, and the folder."""
-    generator, folder = map(Path, arguments)
+    """Arguments: the folder, and the command of cyclonedx-bom."""
+    folder, generator = Path(arguments[0]), arguments[1:]
     folder.mkdir(parents=True, exist_ok=True)
     for name, extras in INSTALLATIONS.items():
         packages = shipped(extras)
@@ -128,8 +128,8 @@ def environment(folder: Path, packages: Sequence[Distribution]) -> Path:
     return folder / "bin" / "python"
 
 
-def _describe(generator: Path, python: Path, file: Path) -> None:
-    command = [generator, "environment", "--pyproject", _PROJECT, "--mc-type", "application", "--output-reproducible"]
+def _describe(generator: Sequence[str], python: Path, file: Path) -> None:
+    command = [*generator, "environment", "--pyproject", _PROJECT, "--mc-type", "application", "--output-reproducible"]
     command += ["--spec-version", "1.6", "--output-format", "JSON", "--output-file", file, python]
     subprocess.run([str(part) for part in command], check=True, timeout=_TIMEOUT)
 
