@@ -18,12 +18,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from docker.contexts import IMAGES, ROOT, Release, write_context
 from setup.metadata import page
 from setup.venv import as_uv_has_them
-from verification.shipped.contexts import IMAGES, ROOT, Release, write_context
 
 FOLDER = ROOT / "build/release"
 PROGRAMS = ("contentgen", "contentgen-scheduler", "contentgen-worker", "contentgen-console")
+LOCKED = ("--constraints", ROOT / "requirements.lock", "--build-constraints", ROOT / "docker/build.lock")
 UV = Path(sys.executable).with_name("uv")
 _FILES = """## Files
 
@@ -45,7 +46,7 @@ class Failed(Exception):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns the exit status. Arguments: what uv runs as twine, and as cyclonedx-py."""
+    """Returns the exit status. Argument: what uv runs as twine."""
     try:
         with tempfile.TemporaryDirectory(prefix="contentgen-release-") as scratch:
             Path(scratch).chmod(0o711)  # where this is root's, another user runs PostgreSQL
@@ -87,7 +88,7 @@ def changes_of(version: str, tags: Sequence[str], changelog: str) -> str:
     return changelog[heading.end() :].partition("\n## [")[0].strip()
 
 
-def make(release: Release, changes: str, scratch: Path, twine: str, cyclonedx: str) -> None:
+def make(release: Release, changes: str, scratch: Path, twine: str) -> None:
     """Makes and checks everything, a step after the other."""
     is_dry = "+" in release.version
     print(f"contentgen {release.version}" + is_dry * ": a dry run, since no tag names this commit")
@@ -107,14 +108,15 @@ def make(release: Release, changes: str, scratch: Path, twine: str, cyclonedx: s
         python = install(f"contentgen-grpc @ {wheel.as_uri()}", scratch / "client")
         version = run(python, "-I", "-c", "import contentgen; print(contentgen.__version__)", cwd=scratch)
         expect(version == release.version, f"the client's version is {version}")
-    for package in (sdist, wheel):
-        with step(f"all extras, installed from {package.name}, and a demo"):
-            python = install(f"contentgen-grpc[all] @ {package.as_uri()}", scratch / package.suffix)
+    for kind, package in (("sdist", sdist), ("wheel", wheel)):
+        with step(f"the {kind} with all extras, installed and started"):
+            python = install(f"contentgen-grpc[all] @ {package.as_uri()}", scratch / kind)
             check_programs(python.parent, release.version, scratch)
+    with step("a demo by the wheel's programs"):
+        run(python.with_name("contentgen"), "demo", cwd=scratch, env=bare_environment())
     with step("bills of materials, and licences"):
-        run(UV, "--quiet", "pip", "install", "--python", python, "packaging")
-        generator = (UV, "--quiet", "tool", "run", "--from", cyclonedx, "cyclonedx-py")
-        run(python, "-m", "verification.shipped.distributions", bills, *generator)
+        run(UV, "--quiet", "pip", "install", "--python", python, *LOCKED, "cyclonedx-python-lib", "packaging")
+        run(python, "-m", "verification.shipped.distributions", bills)
     with step("the site"):
         shutil.rmtree(ROOT / "build/docs", ignore_errors=True)
         run("make", "docs")
@@ -152,18 +154,19 @@ def install(requirement: str, venv: Path) -> Path:
     """Returns the Python of a new environment, with the locked versions of what the package needs."""
     python = venv / "bin/python"
     run(UV, "--quiet", "venv", "--python", sys.executable, venv)
-    locks = ("--constraints", ROOT / "requirements.lock", "--build-constraints", ROOT / "docker/build.lock")
-    run(UV, "--quiet", "pip", "install", "--python", python, *locks, requirement, cwd=venv)
+    run(UV, "--quiet", "pip", "install", "--python", python, *LOCKED, requirement, cwd=venv)
     return python
 
 
 def check_programs(folder: Path, version: str, scratch: Path) -> None:
-    """Starts each program, and runs six tasks by scheduler, workers and command."""
-    environment = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
     for program in PROGRAMS:
-        printed = run(folder / program, "--version", cwd=scratch, env=environment)
+        printed = run(folder / program, "--version", cwd=scratch, env=bare_environment())
         expect(printed == version, f"{program} --version prints {printed}")
-    run(folder / "contentgen", "demo", cwd=scratch, env=environment)
+
+
+def bare_environment() -> dict[str, str]:
+    """Without this environment's settings for Python and contentgen."""
+    return {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
 
 
 def build_images(contexts: Path, bills: Path, release: Release) -> None:

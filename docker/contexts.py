@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 IMAGES = ("scheduler", "worker", "worker-llm-content-creator", "console", "backup")
 _STAGE = re.compile(r"^FROM \S+ AS (\S+)$", re.MULTILINE)
 _FROM = re.compile(r"(?:^FROM |from=)([\w-]+)", re.MULTILINE)
