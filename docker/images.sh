@@ -36,10 +36,13 @@ build() {
     esac
     for target in "$@"; do
         name=contentgen-$target
-        context=("${CONTEXTS:-}/$name-$version") # which knows all of this
-        [ -n "${CONTEXTS:-}" ] || context=(--file docker/Dockerfile --target "$target" --build-arg "VERSION=$version"
-            --label "org.opencontainers.image.revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)"
-            --label "org.opencontainers.image.source=${SOURCE:-unknown}" .)
+        if [ -n "${CONTEXTS:-}" ]; then # its Dockerfile has the version and the labels
+            context=("$CONTEXTS/$name-$version")
+        else
+            context=(--file docker/Dockerfile --target "$target" --build-arg "VERSION=$version"
+                --label "org.opencontainers.image.revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)"
+                --label "org.opencontainers.image.source=${SOURCE:-unknown}" .)
+        fi
         # shellcheck disable=SC2086 # options are words
         $command ${BUILD_OPTIONS:-} ${BASE:+--build-arg "BASE=$BASE"} --tag "$name:$tag" --tag "$name:latest" "${context[@]}"
         copy "$name" usr/share/contentgen/sbom.cdx.json "dist/images/$name.cdx.json"

@@ -24,6 +24,8 @@ from setup.venv import as_uv_has_them
 
 FOLDER = ROOT / "build/release"
 PROGRAMS = ("contentgen", "contentgen-scheduler", "contentgen-worker", "contentgen-console")
+BARE = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
+"""Variables without this environment's settings of Python and contentgen."""
 LOCKED = ("--constraints", ROOT / "requirements.lock", "--build-constraints", ROOT / "docker/build.lock")
 UV = Path(sys.executable).with_name("uv")
 _FILES = """## Files
@@ -52,6 +54,7 @@ def main(arguments: Sequence[str]) -> int:
             Path(scratch).chmod(0o711)  # where this is root's, another user runs PostgreSQL
             make(*prepared(), Path(scratch), *arguments)
     except Failed as failure:
+        sys.stdout.flush()
         print(f"\n{failure}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -104,16 +107,7 @@ def make(release: Release, changes: str, scratch: Path, twine: str) -> None:
         check_reproducible(wheel, sdist, scratch)
     with step("their metadata, as an index wants them"):
         run(UV, "--quiet", "tool", "run", twine, "check", "--strict", wheel, sdist)
-    with step("the client alone, installed and imported"):
-        python = install(f"contentgen-grpc @ {wheel.as_uri()}", scratch / "client")
-        version = run(python, "-I", "-c", "import contentgen; print(contentgen.__version__)", cwd=scratch)
-        expect(version == release.version, f"the client's version is {version}")
-    for kind, package in (("sdist", sdist), ("wheel", wheel)):
-        with step(f"the {kind} with all extras, installed and started"):
-            python = install(f"contentgen-grpc[all] @ {package.as_uri()}", scratch / kind)
-            check_programs(python.parent, release.version, scratch)
-    with step("a demo by the wheel's programs"):
-        run(python.with_name("contentgen"), "demo", cwd=scratch, env=bare_environment())
+    python = check_packages(wheel, sdist, release.version, scratch)
     with step("bills of materials, and licences"):
         run(UV, "--quiet", "pip", "install", "--python", python, *LOCKED, "cyclonedx-python-lib", "packaging")
         run(python, "-m", "verification.shipped.distributions", bills)
@@ -150,6 +144,24 @@ def check_reproducible(wheel: Path, sdist: Path, scratch: Path) -> None:
             expect(digest(archive) == digest(first), f"{archive} has other bytes than {first}")
 
 
+def check_packages(wheel: Path, sdist: Path, version: str, scratch: Path) -> Path:
+    """Installs and runs both, and returns the Python of the environment that has the wheel with all extras."""
+    with step("the client alone, installed and imported"):
+        python = install(f"contentgen-grpc @ {wheel.as_uri()}", scratch / "client")
+        code = "import contentgen; contentgen.ContentGenerationClient; print(contentgen.__version__)"
+        shown = run(python, "-I", "-c", code, cwd=scratch)
+        expect(shown == version, f"the client's version is {shown}")
+    for kind, package in (("sdist", sdist), ("wheel", wheel)):
+        with step(f"the {kind} with all extras, installed and started"):
+            python = install(f"contentgen-grpc[all] @ {package.as_uri()}", scratch / kind)
+            for program in PROGRAMS:
+                shown = run(python.with_name(program), "--version", cwd=scratch, env=BARE)
+                expect(shown == version, f"the version of {program} is {shown}")
+    with step("a demo by the wheel's programs"):
+        run(python.with_name("contentgen"), "demo", cwd=scratch, env=BARE)
+    return python
+
+
 def install(requirement: str, venv: Path) -> Path:
     """Returns the Python of a new environment, with the locked versions of what the package needs."""
     python = venv / "bin/python"
@@ -158,27 +170,19 @@ def install(requirement: str, venv: Path) -> Path:
     return python
 
 
-def check_programs(folder: Path, version: str, scratch: Path) -> None:
-    for program in PROGRAMS:
-        printed = run(folder / program, "--version", cwd=scratch, env=bare_environment())
-        expect(printed == version, f"{program} --version prints {printed}")
-
-
-def bare_environment() -> dict[str, str]:
-    """Without this environment's settings for Python and contentgen."""
-    return {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
-
-
 def build_images(contexts: Path, bills: Path, release: Release) -> None:
-    """Builds the images from their contexts, and keeps what is in each; without an engine it says that it did not."""
-    try:
-        engine = run("docker/images.sh", "engine")
-    except Failed:
-        print("the images were not built: neither a docker engine nor buildah is here")
+    """Builds each image from its context, and keeps its bill of materials. Says so if there is no engine."""
+    if subprocess.run([ROOT / "docker/images.sh", "engine"], check=False, stdout=subprocess.DEVNULL).returncode:
+        print("so no image was built of what is there for it")
         return
     for image in IMAGES:
-        with step(f"contentgen-{image}, built by {engine}"):
-            run("docker/images.sh", "build", image, env={**os.environ, "CONTEXTS": str(contexts)})
+        with step(f"the image contentgen-{image}"):
+            try:
+                run("docker/images.sh", "build", image, env={**os.environ, "CONTEXTS": str(contexts)})
+            except Failed as failure:
+                raise Failed(
+                    f"{failure}\nif no registry answers: docs/how-to/images.md has BASE and BUILD_OPTIONS"
+                ) from None
             config = run("docker/images.sh", "config", f"contentgen-{image}")
             expect(f'"org.opencontainers.image.version": "{release.version}"' in config, "it has another version")
             shutil.copy(ROOT / f"dist/images/contentgen-{image}.cdx.json", bills)
