@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -24,9 +23,7 @@ from packaging.utils import canonicalize_name
 
 import contentgen
 from setup.venv import as_uv_has_them
-from tests.harness.cluster import server_folder
-from tests.harness.process import Process, inherited, installed, run_to_end
-from tests.harness.waiting import wait_until
+from tests.harness.process import inherited, installed, run_to_end
 from verification.shipped.release import Failed, changes_of
 
 pytestmark = pytest.mark.integration
@@ -123,35 +120,6 @@ def test_all_is_every_extra(wheel: Path) -> None:
     [distribution] = metadata.distributions(path=[str(wheel)])
     extras = distribution.metadata.get_all("Provides-Extra") or ()
     assert set(requirements(wheel, "all")) == {name for extra in extras for name in requirements(wheel, extra)}
-
-
-@pytest.mark.release("a whole stack runs from an environment of its own, as a user installs it")
-def test_the_stack_runs_from_the_package_in_any_folder(wheel: Path, tmp_path: Path) -> None:
-    """Installed beside what its extras need, in an environment of its own."""
-    environment = tmp_path / "environment"
-    venv.create(environment, symlinks=True)
-    [site] = environment.glob("lib/python*/site-packages")
-    for name in closure(requirements(wheel, "all")):
-        link(metadata.distribution(name), site)
-    pip = [sys.executable, "-m", "pip", "--python", environment / "bin/python", "--disable-pip-version-check"]
-    ended = run_to_end([*pip, "install", "--quiet", "--no-index", "--no-deps", wheel], within=120)
-    assert ended.returncode == 0, ended.stderr
-    contentgen = environment / "bin/contentgen"
-    with server_folder() as folder:
-        settings = {"CONTENTGEN_LISTEN": "127.0.0.1:0", "CONTENTGEN_CONSOLE_LISTEN": "127.0.0.1:0"}
-        variables = inherited() | settings | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
-        out = folder / "out"
-        with Process("dev", [contentgen, "dev"], folder / "err", variables, out=out, cwd=folder) as stack:
-            wait_until(
-                lambda: "Ctrl-C ends it" in out.read_text() or not stack.alive, within=60, what="the stack is up"
-            )
-            [target] = re.findall(r"^scheduler +(\S+),", out.read_text(), re.MULTILINE)
-            submit = [contentgen, "--scheduler", target, "task", "submit", "--account", "1", "--wait", "Tea"]
-            ended = run_to_end(submit, inherited(), cwd=folder, within=60)
-            assert "completed" in ended.stdout, ended.stderr
-            stack.signal(signal.SIGINT)
-            stack.ended()
-        assert (folder / ".contentgen/logs/worker-1.log").exists()
 
 
 def test_a_scheduler_without_a_database_says_what_to_install_or_set(wheel: Path, tmp_path: Path) -> None:
