@@ -21,7 +21,6 @@ BASELINE := protos/baseline.binpb
 UV := uv==0.13.9
 AUDIT := pip-audit==2.10.1
 TWINE := twine==7.0.0
-SBOM := cyclonedx-bom==7.5.0
 PNGQUANT := pngquant-cli==3.0.3
 
 .PHONY: help
@@ -39,7 +38,7 @@ $(STAMP): $(RUN_TIME) requirements.lock
 	@$(PYTHON) setup/venv.py $(VENV) requirements.lock
 	@touch $@
 
-.PHONY: setup demo run cluster examples client-versions test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-check bench-peers bench-scale simulate pictures gen baseline previous lock wheel sdist clean images images-check images-pin docs docs-serve
+.PHONY: setup demo run cluster examples client-versions test model fuzz chaos chaos-long mutants lint verify audit sbom release bench bench-check bench-peers bench-scale simulate pictures gen baseline previous lock wheel sdist clean images images-check images-pin docs docs-serve
 
 setup: $(STAMP) ## create .venv from the locks (other targets do it if needed; demo and run install less)
 
@@ -55,9 +54,8 @@ cluster: $(STAMP) ## run three schedulers, five workers, HAProxy and Prometheus 
 examples: $(STAMP) ## run every example, Python and Node, against a stack of its own
 	@$(PY) -m examples.run_all
 
-client-versions: $(STAMP) ## check the package, and run the Python examples with the oldest and the newest of what the client needs
-	@rm -rf build/client && for target in wheel sdist; do $(PY) -m hatchling build --target $$target --directory build/client; done
-	@$(VENV)/bin/uv --quiet tool run $(TWINE) check --strict build/client/contentgen*
+client-versions: $(STAMP) ## run the Python examples with the oldest and the newest of what the client needs
+	@rm -rf build/client && $(PY) -m hatchling build --target wheel --directory build/client
 	@for resolution in lowest-direct highest; do \
 	  python=build/client/$$resolution/bin/python && $(VENV)/bin/uv --quiet venv --python $(PY) build/client/$$resolution && \
 	  $(VENV)/bin/uv --quiet --no-config pip install --resolution $$resolution --python $$python -r pyproject.toml && \
@@ -132,9 +130,10 @@ audit: $(STAMP) ## look at the locked dependencies; what could not be known is s
 	@$(PY) -m verification.shipped.audit $(AUDIT) $(ARGS)
 
 sbom: $(STAMP) ## write SBOMs and licences of what is shipped into build/sbom
-	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(PYTHON) -m venv "$$tmp" && \
-	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(SBOM) && \
-	  $(PY) -m verification.shipped.distributions "$$tmp"/bin/cyclonedx-py build/sbom
+	@$(PY) -m verification.shipped.distributions build/sbom
+
+release: $(STAMP) ## build all that is published into build/release, and check it; without a tag a dry run (minutes)
+	@$(PY) -m verification.shipped.release $(TWINE)
 
 bench: $(STAMP) ## measure the hot paths beside their goals (ARGS=--help)
 	@$(PY) -m lab.benchmarks $(ARGS)
@@ -218,7 +217,8 @@ previous: $(STAMP) ## build the previous version from COMMIT, for tests/database
 
 # Times in the archives are the commit's, so two builds of a commit are the same bytes.
 wheel sdist: export SOURCE_DATE_EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),1580601600)
-wheel: $(STAMP) ## build dist/*.whl, reproducibly
+wheel: $(STAMP) ## build dist/*.whl, reproducibly; the ones that were there go
+	@rm -f dist/contentgen_grpc-*.whl
 	@$(PY) -m hatchling build --target wheel --directory dist
 
 sdist: $(STAMP) ## build dist/*.tar.gz, reproducibly

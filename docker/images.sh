@@ -6,8 +6,9 @@
 #   docker/images.sh config NAME          what the engine says of an image, as JSON
 #   docker/images.sh unpack NAME FOLDER   puts its files into a new folder
 #   docker/images.sh pin                  writes the digests of all foreign images behind their tags, in docker and deploy
-# VERSION is the package's, BASE another base image than the Dockerfile's, SOURCE the repository's address for the labels, BUILD_OPTIONS more
-# options of the engine (such as --pull=never).
+# VERSION is the package's, BASE another base image than the Dockerfile's, SOURCE the repository's address for the labels,
+# BUILD_OPTIONS more options of the engine (such as --pull=never), CONTEXTS a folder with a release's contexts, to build
+# from instead of the checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 targets="scheduler worker worker-llm-content-creator console backup"
@@ -35,12 +36,15 @@ build() {
     esac
     for target in "$@"; do
         name=contentgen-$target
+        if [ -n "${CONTEXTS:-}" ]; then # its Dockerfile has the version and the labels
+            context=("$CONTEXTS/$name-$version")
+        else
+            context=(--file docker/Dockerfile --target "$target" --build-arg "VERSION=$version"
+                --label "org.opencontainers.image.revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)"
+                --label "org.opencontainers.image.source=${SOURCE:-unknown}" .)
+        fi
         # shellcheck disable=SC2086 # options are words
-        $command ${BUILD_OPTIONS:-} ${BASE:+--build-arg "BASE=$BASE"} --file docker/Dockerfile --target "$target" \
-            --build-arg "VERSION=$version" \
-            --label "org.opencontainers.image.revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
-            --label "org.opencontainers.image.source=${SOURCE:-unknown}" \
-            --tag "$name:$tag" --tag "$name:latest" .
+        $command ${BUILD_OPTIONS:-} ${BASE:+--build-arg "BASE=$BASE"} --tag "$name:$tag" --tag "$name:latest" "${context[@]}"
         copy "$name" usr/share/contentgen/sbom.cdx.json "dist/images/$name.cdx.json"
         echo "$name:$tag, what is in it: dist/images/$name.cdx.json"
     done

@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
@@ -34,17 +34,23 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("/"), help="folder with the image's files")
     options = parser.parse_args()
     components = [*debian(options.root), *python(options.root), *node(options.root)]
-    sys.stdout.write(bill(options.name, options.version, components) + "\n")
+    image = Component(type=ComponentType.CONTAINER, name=options.name, version=options.version, bom_ref=options.name)
+    sys.stdout.write(bill(image, {image: components, **dict.fromkeys(components, ())}) + "\n")
 
 
-def bill(name: str, version: str, components: Iterable[Component]) -> str:
-    """The document, without the time, and with a serial number of its content."""
-    listed = sorted(components, key=lambda component: str(component.purl))
-    image = Component(type=ComponentType.CONTAINER, name=name, version=version, bom_ref=name)
-    content = "\n".join([name, version, *(str(component.purl) for component in listed)])
+def bill(whole: Component, needs: Mapping[Component, Sequence[Component]]) -> str:
+    """The document, without the time, and with a serial number of its content.
+
+    Args:
+        whole: what it is about.
+        needs: that, and all that it brings along, each with what it needs.
+    """
+    listed = sorted({*needs} - {whole}, key=lambda component: str(component.purl))
+    content = "\n".join([whole.name, whole.version or "", *(str(component.purl) for component in listed)])
     bom = Bom(components=listed, serial_number=uuid.uuid5(uuid.NAMESPACE_URL, content))
-    bom.metadata.component = image
-    bom.register_dependency(image, listed)
+    bom.metadata.component = whole
+    for component, needed in needs.items():
+        bom.register_dependency(component, needed)
     document = json.loads(JsonV1Dot6(bom).output_as_string())
     del document["metadata"]["timestamp"]
     return json.dumps(document, indent=1, ensure_ascii=False)

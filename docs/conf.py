@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import html
 import inspect
+import os
 import re
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ DOCS = Path(__file__).parent
 CHINESE = DOCS / "zh_CN"
 TRANSLATED = ("tutorials/", "how-to/", "explanation/")
 """What is to be there in Chinese; the rest may stay English."""
-_PROJECT = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 _LINK = re.compile(r"\[([^]]*)\]\((?![a-z]+:|[#/])([^)#\s]+)(#[^)\s]*)?\)")
 _HEADING = re.compile(r"^# (.*)$", re.MULTILINE)
 _MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -39,7 +38,7 @@ _NOT_YET = "```{note}\n这一页还没有中文版。\n```"
 sys.path.insert(0, str(DOCS.parent))
 
 project = "contentgen"
-html_title = f"contentgen {_PROJECT.get('version', '')}".strip()
+html_title = f"contentgen {os.environ.get('VERSION', '')}".strip()
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["zh_CN"]
 locale_dirs = ["locale"]
@@ -114,7 +113,7 @@ def lead_links(app: Sphinx, name: str, source: list[str]) -> None:
     """Lets links lead to this site's pages, from Chinese ones too, and to the repository for what is no page."""
     folders = [(root / name).parent for root in ((CHINESE, DOCS) if app.config.language == "zh_CN" else (DOCS,))]
     english = len(folders) > 1 and not (CHINESE / f"{name}.md").exists()
-    repository = _PROJECT.get("urls", {}).get("Source")
+    repository = os.environ.get("SOURCE", "").rstrip("/")
 
     def led(match: re.Match[str]) -> str:
         text, path, anchor = match[1], match[2], match[3] or ""
@@ -126,7 +125,7 @@ def lead_links(app: Sphinx, name: str, source: list[str]) -> None:
                 if english and (CHINESE / target.relative_to(root)).exists():
                     anchor = ""  # the headings there are in Chinese
                 return f"[{text}](/{target.relative_to(root)}{anchor})"
-        return f"[{text}]({repository}/blob/main/{target.relative_to(DOCS.parent)}{anchor})" if repository else text
+        return f"[{text}]({repository}/blob/HEAD/{target.relative_to(DOCS.parent)}{anchor})" if repository else text
 
     source[0] = _LINK.sub(led, source[0])
 

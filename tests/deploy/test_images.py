@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from console_svc.serving import STOP_TIMEOUT
+from docker.contexts import IMAGES, Release, copied, write_context
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
 from tests.harness.process import installed, program, run_to_end
 from tests.harness.settings import NAMES, check, make_secrets
@@ -27,7 +28,6 @@ ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs/how-to/docker-compose.md"
 DOCKER = ROOT / "docker"
 LIMIT = 60
-IMAGES = ("scheduler", "worker", "worker-llm-content-creator", "console", "backup")
 COMPOSE = ("compose.yaml", "compose.prod.yaml")
 OF_CREATOR = {"LLM_BASE_URL", "LLM_MODEL_NAME", "LLM_API_KEY_FILE", "TAVILY_API_KEY_FILE", "ARK_API_KEY_FILE"}
 """Variables of workers that are for the CLI of their image."""
@@ -85,6 +85,20 @@ def test_an_image_runs_as_its_own_user_and_says_what_it_is(image: str) -> None:
     [entrypoint] = re.findall("^ENTRYPOINT (.*)", text, re.MULTILINE)
     assert len(json.loads(entrypoint)) == 1  # no shell around it
     assert f"sbom.py contentgen-{image} " in text
+
+
+@images
+def test_a_release_has_all_that_an_image_is_built_from_and_nothing_else(image: str, tmp_path: Path) -> None:
+    wheel, context = tmp_path / "some.whl", tmp_path / "context"
+    wheel.touch()
+    write_context(image, Release("1.2.3", "0123", ""), wheel, context)
+    text = (context / "Dockerfile").read_text()
+    files = {path.relative_to(context).as_posix() for path in context.rglob("*") if path.is_file()}
+    assert files == {"Dockerfile", "wheel/some.whl", *copied(text)} - {"wheel"}
+    assert "\nARG VERSION=1.2.3\n" in text
+    *others, last = re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE)
+    assert last == image
+    assert {*others} == {*re.findall(r"(?:^FROM |from=)([\w-]+)", text, re.MULTILINE)} - {"scratch"}
 
 
 def test_only_the_image_with_a_creator_cli_names_one() -> None:

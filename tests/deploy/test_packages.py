@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -24,9 +23,8 @@ from packaging.utils import canonicalize_name
 
 import contentgen
 from setup.venv import as_uv_has_them
-from tests.harness.cluster import server_folder
-from tests.harness.process import Process, inherited, installed, run_to_end
-from tests.harness.waiting import wait_until
+from tests.harness.process import inherited, installed, run_to_end
+from verification.shipped.release import Failed, changes_of
 
 pytestmark = pytest.mark.integration
 
@@ -122,35 +120,6 @@ def test_all_is_every_extra(wheel: Path) -> None:
     [distribution] = metadata.distributions(path=[str(wheel)])
     extras = distribution.metadata.get_all("Provides-Extra") or ()
     assert set(requirements(wheel, "all")) == {name for extra in extras for name in requirements(wheel, extra)}
-
-
-@pytest.mark.release("a whole stack runs from an environment of its own, as a user installs it")
-def test_the_stack_runs_from_the_package_in_any_folder(wheel: Path, tmp_path: Path) -> None:
-    """Installed beside what its extras need, in an environment of its own."""
-    environment = tmp_path / "environment"
-    venv.create(environment, symlinks=True)
-    [site] = environment.glob("lib/python*/site-packages")
-    for name in closure(requirements(wheel, "all")):
-        link(metadata.distribution(name), site)
-    pip = [sys.executable, "-m", "pip", "--python", environment / "bin/python", "--disable-pip-version-check"]
-    ended = run_to_end([*pip, "install", "--quiet", "--no-index", "--no-deps", wheel], within=120)
-    assert ended.returncode == 0, ended.stderr
-    contentgen = environment / "bin/contentgen"
-    with server_folder() as folder:
-        settings = {"CONTENTGEN_LISTEN": "127.0.0.1:0", "CONTENTGEN_CONSOLE_LISTEN": "127.0.0.1:0"}
-        variables = inherited() | settings | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
-        out = folder / "out"
-        with Process("dev", [contentgen, "dev"], folder / "err", variables, out=out, cwd=folder) as stack:
-            wait_until(
-                lambda: "Ctrl-C ends it" in out.read_text() or not stack.alive, within=60, what="the stack is up"
-            )
-            [target] = re.findall(r"^scheduler +(\S+),", out.read_text(), re.MULTILINE)
-            submit = [contentgen, "--scheduler", target, "task", "submit", "--account", "1", "--wait", "Tea"]
-            ended = run_to_end(submit, inherited(), cwd=folder, within=60)
-            assert "completed" in ended.stdout, ended.stderr
-            stack.signal(signal.SIGINT)
-            stack.ended()
-        assert (folder / ".contentgen/logs/worker-1.log").exists()
 
 
 def test_a_scheduler_without_a_database_says_what_to_install_or_set(wheel: Path, tmp_path: Path) -> None:
@@ -303,18 +272,57 @@ def test_the_sdist_has_sources_and_no_tests_nor_data(unpacked: Path) -> None:
 
 
 def test_the_version_names_the_commit(sdist: Path, wheel: Path, tmp_path: Path) -> None:
-    head = run_to_end(["git", "rev-parse", "HEAD"], inherited(), cwd=CHECKOUT, within=60).stdout
+    tag, head = git(CHECKOUT, "tag", "--points-at", "HEAD"), git(CHECKOUT, "rev-parse", "HEAD")
+    name = tag.removeprefix("v") or f"+{head[:12]}"
     built = sdist.name.removeprefix("contentgen_grpc-").removesuffix(".tar.gz")
-    assert head[:12] in contentgen.__version__
-    assert built.removesuffix(".dirty").endswith(f"+{head[:12]}")
+    assert contentgen.__version__.endswith(name)
+    assert built.removesuffix(".dirty").endswith(name)
     ran = run(program(wheel, "contentgen-worker", "--version"), install(wheel, tmp_path / "installed", "worker"))
     assert ran.stdout == f"{built}\n"
 
 
-def test_the_changelog_begins_with_the_release_or_what_comes_next(sdist: Path) -> None:
-    changelog = (CHECKOUT / "CHANGELOG.md").read_text(encoding="utf-8")
-    newest = re.findall(r"^## \[(Unreleased|\d+\.\d+\.\d+)\]", changelog, re.MULTILINE)[0]
-    assert "dev" in sdist.name or sdist.name == f"contentgen_grpc-{newest}.tar.gz"
+def test_a_checkout_has_the_version_of_its_tag_or_names_its_commit(tmp_path: Path) -> None:
+    (tmp_path / "contentgen").mkdir()
+    (tmp_path / "contentgen/__init__.py").touch()
+    shutil.copy(CHECKOUT / "contentgen/version.py", tmp_path / "contentgen")
+    for arguments in (["init"], ["add", "."], ["commit", "--message=first"]):
+        git(tmp_path, *arguments)
+    shown = [sys.executable, "-c", "from contentgen.version import own_version; print(own_version())"]
+    assert run_to_end(shown, cwd=tmp_path, within=60).stdout.endswith(f"+{git(tmp_path, 'rev-parse', 'HEAD')[:12]}\n")
+    git(tmp_path, "tag", "--annotate", "v7.8.9", "--message=a release")
+    assert run_to_end(shown, cwd=tmp_path, within=60).stdout == "7.8.9\n"
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What git prints, as somebody without settings of their own."""
+    command = ["git", "-c", "user.name=someone", "-c", "user.email=someone@example.org", *arguments]
+    ended = run_to_end(command, {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": "/dev/null"}, cwd=folder, within=60)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.strip()
+
+
+RELEASED = "# Changelog\n\n## [0.2.0] - 2026-12-02\n\nNew.\n\n## [0.1.0] - 2026-01-01\n\nOld.\n"
+
+
+def test_a_release_s_notes_are_the_newest_section_of_the_changelog() -> None:
+    assert changes_of("0.2.0", ["v0.2.0"], RELEASED) == "New."
+    assert changes_of("0.2.0.dev3+0123456789ab", [], (CHECKOUT / "CHANGELOG.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("version", "tags", "changelog", "message"),
+    [
+        ("0.1.0", ["v0.1.0"], RELEASED, "the tag is v0.1.0, and CHANGELOG.md begins with `## [0.2.0] - 2026-12-02`"),
+        ("0.2.0", ["v0.2.0"], RELEASED.replace("2026-12-02", "unreleased"), "begin it with `## [0.2.0] - YYYY-MM-DD`"),
+        ("0.2.0", ["v0.2.0rc1"], RELEASED, "the version is 0.2.0, and the commit has v0.2.0rc1: leave it one tag"),
+        ("0.2.0", [], "# Changelog\n", "has no section of a version: begin it with `## [Unreleased]`"),
+    ],
+)
+def test_a_tag_that_disagrees_with_the_changelog_is_no_release(
+    version: str, tags: list[str], changelog: str, message: str
+) -> None:
+    with pytest.raises(Failed, match=re.escape(message)):
+        changes_of(version, tags, changelog)
 
 
 # `setup/venv.py`, which the Makefile runs: what uv is told, and that pip takes over where there is no uv.

@@ -51,6 +51,7 @@ RELEASE_STEPS = (
     Step("fuzz", ("make", "fuzz", "ARGS=--calls 400000")),
     Step("chaos", ("make", "chaos", "ARGS=--minutes 30")),
     Step("release-tests", ("make", "test", "ARGS=-n 2 -m release")),
+    Step("release", ("make", "release")),
     Step("client-versions", ("make", "client-versions")),
     Step("old-versions", ("make", "test", f"ARGS=-n 2 --outage=60 {' '.join(_OLD_VERSIONS)}")),
     Step(

