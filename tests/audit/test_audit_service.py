@@ -11,9 +11,9 @@ from grpc import StatusCode, aio
 from structlog.testing import capture_logs
 
 from contentgen.rpcs import RPCS
+from scheduler_svc.audit.sql import SUBMITS
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime import auditing
-from scheduler_svc.schema.tables import SUBMITS
 from tests.api.cases import OWN, Bad, Good
 from tests.harness.client import refused
 from tests.harness.cluster import Databases
