@@ -89,9 +89,8 @@ async def keda(replica: Replica, **metadata: str) -> AsyncIterator[Keda]:
 
 
 @pytest.fixture
-async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
-    async with serving(db_url, assets=tmp_path / "assets", scaler_listen=LOOPBACK) as replica:
-        yield replica
+def replica_settings(tmp_path: Path) -> dict[str, Any]:
+    return {"assets": tmp_path / "assets", "scaler_listen": LOOPBACK}
 
 
 @pytest.fixture

@@ -79,8 +79,14 @@ def db_url(
 
 
 @pytest.fixture
-async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
-    async with serving(db_url, assets=tmp_path / "assets") as replica:
+def replica_settings(tmp_path: Path) -> dict[str, Any]:
+    """What the test's replica is started with; a module with other settings has its own."""
+    return {"assets": tmp_path / "assets"}
+
+
+@pytest.fixture
+async def replica(db_url: str, replica_settings: dict[str, Any]) -> AsyncIterator[Replica]:
+    async with serving(db_url, **replica_settings) as replica:
         yield replica
 
 
