@@ -24,11 +24,10 @@ from scheduler_svc.schema.migrate import migrate
 from tests.harness.cluster import Databases, SharedDatabase, SharedDatabases, copy_cluster, server_folder
 from tests.harness.importing import Importing, ImportingFrom, OldApplication, Sqlite, old_application
 from tests.harness.maker import Maker, TaskClient, new_account
-from tests.harness.previous import Previous, previous_version
 from tests.harness.replicas import SharedScheduler, serving, started_shared_scheduler
 from tests.harness.scheduling import Scheduling
 from tests.harness.scripted_worker import ScriptedWorker
-from tests.harness.stack import EMBEDDED, Scheduler, Stack, running_stack
+from tests.harness.stack import EMBEDDED, Previous, Scheduler, Stack, previous_version, running_stack
 from tests.harness.stubs import (
     AccountServiceAsyncStub,
     AssetServiceAsyncStub,
