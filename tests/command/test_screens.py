@@ -24,7 +24,7 @@ from scheduler_svc.replica.replica import Replica
 from tests.command.transcript import GOLDEN, Ran, Transcript, run
 from tests.harness.client import refused
 from tests.harness.credentials import Caller
-from tests.harness.maker import Maker
+from tests.harness.maker import Maker, batch
 from tests.harness.pictures import png, sha256
 from tests.harness.replicas import channel_to
 from tests.harness.scripted_server import AWAY, SILENCE, ScriptedServices, scripted
@@ -127,17 +127,10 @@ async def test_publisher_commands_print_the_golden_screens(contentgen: Transcrip
     await contentgen.play("publishing")
 
 
-async def many(tasks: TaskServiceAsyncStub, account: int, number: int) -> list[str]:
-    """The ids of new tasks, newest first."""
-    request = task_pb.SubmitTaskRequest(account_id=account, topic="a topic")
-    answer = await tasks.BatchSubmitTasks(task_pb.BatchSubmitTasksRequest(requests=[request] * number))
-    return [task.task_id for task in answer.tasks][::-1]
-
-
 async def test_a_table_ends_after_a_page_with_a_hint_how_to_continue(
     contentgen: Transcript, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
-    newest = await many(tasks, account, 30)
+    newest = (await batch(tasks, account, 30))[::-1]
 
     def ids(result: Ran) -> list[str]:
         return [line.split()[0] for line in result.out.splitlines()[1:]]
@@ -194,7 +187,7 @@ async def test_a_bulk_command_goes_on_in_steps_and_says_how_far_it_is(
     contentgen: Transcript, tasks: TaskServiceAsyncStub, account: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("contentgen.cli.commands.task_moves.STEP", 2)
-    await many(tasks, account, 6)
+    await batch(tasks, account, 6)
     result = await contentgen("task", "cancel", "--all", "--limit", "5")
     assert (result.out, result.err) == ("cancelled: 5\n", "cancelled: 2 of 5\ncancelled: 4 of 5\n")
     result = await contentgen("-o", "json", "task", "cancel", "--all")
@@ -203,7 +196,7 @@ async def test_a_bulk_command_goes_on_in_steps_and_says_how_far_it_is(
 
 
 async def test_a_list_reads_all_pages(contentgen: Transcript, tasks: TaskServiceAsyncStub, account: int) -> None:
-    newest = await many(tasks, account, 450)
+    newest = (await batch(tasks, account, 450))[::-1]
     for limit in (1, 3, 250):
         result = await contentgen("-o", "jsonl", "task", "list", "--limit", str(limit))
         assert [json.loads(line)["task_id"] for line in result.out.splitlines()] == newest[:limit]
@@ -274,8 +267,7 @@ async def test_a_submit_that_waits_shows_progress_and_the_end(
     contentgen: Transcript, account: int, worker: ScriptedWorker
 ) -> None:
     waiting = asyncio.create_task(contentgen("task", "submit", "-a", "1", "a topic", "--wait"))
-    (lease,) = await worker.take()
-    await worker.start(lease)
+    lease = await worker.run()
     await worker.complete(lease)
     result = await waiting
     assert result.status == 0
@@ -299,8 +291,7 @@ async def test_a_wait_for_a_task_that_does_not_complete_exits_with_1(
     else:
         task_id = (await contentgen(*submit)).out.strip()
         waiting = asyncio.create_task(contentgen("task", "wait", task_id))
-    (lease,) = await worker.take()
-    await worker.start(lease)
+    lease = await worker.run()
     if ended == "failed":
         await worker.fail(lease)
     else:
@@ -316,9 +307,7 @@ async def test_several_tasks_are_waited_for_together(
     ids = [(await contentgen("task", "submit", "-a", "1", "a topic")).out.strip() for _ in range(2)]
     waiting = asyncio.create_task(contentgen("-o", "jsonl", "task", "wait", *ids))
     for _ in ids:
-        (lease,) = await worker.take()
-        await worker.start(lease)
-        await worker.complete(lease)
+        await worker.complete(await worker.run())
     result = await waiting
     assert (result.status, result.out.count('"status": "completed"')) == (0, 2)
 

@@ -47,9 +47,7 @@ async def intruder(channel: aio.Channel) -> AsyncIterator[ScriptedWorker]:
 @pytest.fixture
 async def lease(operator: Caller, worker: ScriptedWorker) -> pb.AssignedLease:
     await operator("TaskService/SubmitTask", account_id=1, topic="a topic")
-    (lease,) = await worker.take()
-    await worker.start(lease)
-    return lease
+    return await worker.run()
 
 
 async def task(operator: Caller) -> dict[str, Any]:

@@ -37,8 +37,7 @@ R = TypeVar("R")
 
 
 def claims(scheduling: Scheduling, limit: int = 1) -> list[PoolEntry]:
-    entries: list[PoolEntry] = scheduling.run(claim_in, limit)
-    return entries
+    return scheduling.run(claim_in, limit)
 
 
 def claim_in(tx: Tx, limit: int = 1) -> list[PoolEntry]:
@@ -46,8 +45,7 @@ def claim_in(tx: Tx, limit: int = 1) -> list[PoolEntry]:
 
 
 def reports(scheduling: Scheduling, entry: PoolEntry) -> PoolEntry:
-    reported: PoolEntry = scheduling.run(report_in, entry)
-    return reported
+    return scheduling.run(report_in, entry)
 
 
 def report_in(tx: Tx, entry: PoolEntry) -> PoolEntry:
@@ -179,8 +177,7 @@ def test_a_renewal_that_a_report_overtook_is_refused(scheduling: Scheduling) -> 
     (entry,) = claims(scheduling)
 
     def renews() -> PoolEntry:
-        renewed: PoolEntry = scheduling.run(publish_pool.renew, entry.content_id, entry.claim_id, MINUTE)
-        return renewed
+        return scheduling.run(publish_pool.renew, entry.content_id, entry.claim_id, MINUTE)
 
     with pytest.raises(InvalidState):
         overtaken(scheduling, lambda tx: fails_in(tx, entry), renews)

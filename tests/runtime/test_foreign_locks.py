@@ -20,12 +20,11 @@ from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.replica.replica import Replica
 from tests.harness.client import refused
 from tests.harness.database_faults import APPLICATION, locked_rows, locked_table
-from tests.harness.maker import new_account
+from tests.harness.maker import batch, new_account, submitted
 from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.stubs import TaskServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
-from tests.harness.watching import batch, submitted
 
 pytestmark = pytest.mark.contract
 

@@ -31,13 +31,13 @@ from scheduler_svc.schema.migrate import upgrade
 from tests.harness.client import refused
 from tests.harness.cluster import Databases, throwaway_server
 from tests.harness.database_faults import LaterMigrations, execute, frozen_backends
-from tests.harness.maker import TaskClient, new_account
+from tests.harness.maker import TaskClient, new_account, submitted
 from tests.harness.replicas import channel_to, serving
 from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.stubs import TaskServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_async
-from tests.harness.watching import first_event, moves_of, submitted, watching
+from tests.harness.watching import first_event, moves_of, watching
 
 pytestmark = pytest.mark.contract
 

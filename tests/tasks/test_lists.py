@@ -72,13 +72,11 @@ def walk(scheduling: Scheduling) -> None:
 
 
 def page_of(scheduling: Scheduling, wanted: TaskFilter, before: int | None = None) -> Page[Task, int]:
-    page: Page[Task, int] = scheduling.run(lambda tx: tx.task_reads.list(wanted, before, PAGE))
-    return page
+    return scheduling.run(lambda tx: tx.task_reads.list(wanted, before, PAGE))
 
 
 def batch_of(scheduling: Scheduling, wanted: TaskFilter, after: int = 0) -> FoundTasks:
-    batch: FoundTasks = scheduling.run(lambda tx: tx.task_reads.find(wanted, after, PAGE))
-    return batch
+    return scheduling.run(lambda tx: tx.task_reads.find(wanted, after, PAGE))
 
 
 def pages(scheduling: Scheduling, wanted: TaskFilter) -> list[int]:
