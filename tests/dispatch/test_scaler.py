@@ -27,12 +27,12 @@ from scheduler_svc.runtime.access import Limits
 from tests.harness import http2
 from tests.harness.client import bad_fields, refused
 from tests.harness.credentials import make_signed, shown_on
+from tests.harness.database_faults import away
 from tests.harness.maker import batch, new_account
 from tests.harness.replicas import channel_to, serving, serving_all, serving_beside
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.stubs import AccountServiceAsyncStub, TaskServiceAsyncStub, WorkerPoolServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
-from tests.runtime.test_outages import away
 
 pytestmark = pytest.mark.contract
 
