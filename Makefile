@@ -114,7 +114,6 @@ verify: $(STAMP) ## check that generated files match their sources, and that no 
 	    diff -ru -x __pycache__ -x __init__.py -x "*.proto" $$stubs "$$tmp/$$stubs" || exit 1; \
 	  done && echo 'the stubs match the protos'
 	@$(PY) -m verification.generated.diagram
-	@$(PY) -m verification.generated.statements
 	@$(PY) -m verification.generated.metrics
 	@$(PY) -m verification.generated.pages
 	@$(PY) -m verification.generated.settings

@@ -21,7 +21,7 @@ from lab.chaos.faults import KINDS
 from lab.chaos.figures import PART, Figures, figures, table
 from lab.chaos.fleet import victims
 from lab.chaos.plan import plan
-from lab.deployment.disks import enter_namespace
+from lab.deployment.deployment import enter_namespace
 from tests.harness.cluster import server_folder
 
 _DESCRIPTION = """\

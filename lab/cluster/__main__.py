@@ -16,7 +16,7 @@ from contentgen.stack.processes import Interrupted, Interrupts
 from lab.cluster import options
 from lab.cluster.cluster import ClusterError
 from lab.cluster.run import run
-from lab.deployment.disks import enter_namespace
+from lab.deployment.deployment import enter_namespace
 from tests.harness.cluster import server_folder
 
 

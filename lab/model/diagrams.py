@@ -17,9 +17,9 @@ from typing import Any
 from lab.benchmarks.kept import Part
 from lab.model.explore import CounterExample, Event, System
 from lab.model.interleaving import Call, Interleaving, Traffics
-from lab.model.links import Whole
 from lab.model.mutants import MUTANTS, Mutant
 from lab.model.process import Assignment, Hello, Report, ReportAcknowledged, State, StateAcknowledged, ToWorker, Welcome
+from lab.model.scheduler import Whole
 from lab.model.system import Model
 from lab.model.transactions import UnderWay
 from scheduler_svc.domain.lease import Outcome

@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 from lab.model import properties
 from lab.model.database import transaction
-from lab.model.explore import Edge, Event
-from lab.model.interning import Parts
+from lab.model.explore import Edge, Event, Parts
 from lab.model.scheduler import DEFECTS, defect_text
 from lab.model.tables import ACCOUNT, SETTINGS, TTL, SessionRecord, Tables, submitted
 from lab.model.transactions import Row, UnderWay, Work, advanced, commit

@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from typing import TypeVar
 
-from lab.model import links, properties
+from lab.model import properties, scheduler
 from lab.model.database import session_key
-from lab.model.explore import Edge, Event
-from lab.model.interning import Parts
-from lab.model.links import End, Link, Whole, formerly, linked, replaced_in, spend
+from lab.model.explore import Edge, Event, Parts
 from lab.model.process import Hello, Process, Report, ReportAcknowledged, State, ToScheduler, Welcome, Word, named
 from lab.model.properties import FAULTS, OF_A_WORKER, Scenario
-from lab.model.scheduler import Application
+from lab.model.scheduler import Application, End, Link, Whole, formerly, linked, replaced_in, spend
 from lab.model.tables import Tables, submitted
 from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain.lifecycle import Status
@@ -153,7 +151,7 @@ class Model:
             after = after if next_link is not None else self._cut(after, worker)
             yield _calm("take", after if next_link is None else linked(after, worker, next_link), worker, link.up[0])
         if link.end is not None and link.end.claimed is not None:
-            delivered_link = links.handed_over(link)
+            delivered_link = scheduler.handed_over(link)
             yield _calm("assign", linked(state, worker, delivered_link), worker, delivered_link.down[-1])
 
     def _of_former_stream(self, state: Whole, worker: int) -> Iterator[Edge[Whole]]:
@@ -167,7 +165,7 @@ class Model:
             after = closed_state or formerly(after, worker, next_link and next_link._replace(down=()))
             yield _calm("take late", after, worker, link.up[0])
         if link.end is not None and link.end.claimed is not None:
-            delivered_link = links.handed_over(link)._replace(down=())
+            delivered_link = scheduler.handed_over(link)._replace(down=())
             yield _calm("assign late", formerly(state, worker, delivered_link), worker)
         yield _calm("close", self._closed(state, worker, link), worker)
 
@@ -191,7 +189,7 @@ class Model:
             after, outcomes = self._on_tables(state, self._application.report, message)
             return after, remainder._replace(down=(*remainder.down, ReportAcknowledged(message.number, outcomes)))
         after, not_renewed = self._on_tables(state, self._application.state, worker_id, link.end.session_key, message)
-        return after, None if not_renewed is None else links.stated(remainder, link.end, message, not_renewed)
+        return after, None if not_renewed is None else scheduler.stated(remainder, link.end, message, not_renewed)
 
     def _claims(self, state: Whole, worker: int) -> Iterator[Edge[Whole]]:
         former, present = state.former[worker], state.links[worker]
@@ -207,15 +205,15 @@ class Model:
         self, state: Whole, worker: int, name: str, former: Link | None, present: Link | None
     ) -> Iterator[Edge[Whole]]:
         """A claim of one replica, which has these streams, is committed; what it granted is not sent yet."""
-        capacities = links.capacities(name_of(worker), former, present)
+        capacities = scheduler.capacities(name_of(worker), former, present)
         if not capacities:
             return
         (capacity,) = capacities  # of the stream that is not replaced
         after, grants = self._on_tables(state, self._application.claim, capacity)
         if former is not None:
-            after = formerly(after, worker, links.claimed(former, grants, capacity.session_key))
+            after = formerly(after, worker, scheduler.claimed(former, grants, capacity.session_key))
         if present is not None:
-            after = linked(after, worker, links.claimed(present, grants, capacity.session_key))
+            after = linked(after, worker, scheduler.claimed(present, grants, capacity.session_key))
         yield _calm(name, after, worker)
 
     # The rival
@@ -344,8 +342,8 @@ class Model:
         for worker in self._workers:
             state = self._renumbered(state, worker)
             state, _ = self._on_process(state, worker, Process.pass_time, 1.0)
-            state = linked(state, worker, links.aged(state.links[worker]))
-            state = formerly(state, worker, links.aged(state.former[worker]))
+            state = linked(state, worker, scheduler.aged(state.links[worker]))
+            state = formerly(state, worker, scheduler.aged(state.former[worker]))
         return state
 
     def _renumbered(self, state: Whole, worker: int) -> Whole:
@@ -356,7 +354,7 @@ class Model:
         if not stream.welcomed or stream.heartbeat_number < 2:
             return state
         state, (heartbeats, assignments) = self._on_process(state, worker, Process.renumber)
-        return linked(state, worker, links.renumbered(link, heartbeats, assignments))
+        return linked(state, worker, scheduler.renumbered(link, heartbeats, assignments))
 
 
 def _set_up(tables: Tables, up: bool) -> None:

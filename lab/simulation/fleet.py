@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from lab.simulation.costs import Costs
-from lab.simulation.database import Database, Task
-from lab.simulation.machine import Call, Clock, Interpreter, Process
+from lab.simulation.machine import Call, Clock, Database, Interpreter, Process, Task
 from lab.simulation.scheduler import Hello, Message, Scheduler, Session
 from scheduler_svc.config.settings import MAX_HEARTBEAT_INTERVAL, Settings
 from worker_svc.session.channel import ReconnectBackoff

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 from lab.benchmarks.stack import Cpu
 from lab.simulation.costs import Costs
-from lab.simulation.database import Database, Entry, GroupLane, Task
-from lab.simulation.machine import Clock, Cores, Interpreter, Process, ignore
+from lab.simulation.machine import Clock, Cores, Database, Entry, GroupLane, Interpreter, Process, Task, ignore
 from scheduler_svc.config.settings import MAX_HEARTBEAT_INTERVAL
 from scheduler_svc.dispatch.loop import HINT_INTERVAL, MAX_CLAIM, MIN_SESSIONS
 from scheduler_svc.dispatch.streams import MAX_ASSIGNMENT, SessionCapacities

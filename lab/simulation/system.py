@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from lab.benchmarks.command import size
 from lab.simulation.costs import Costs
-from lab.simulation.database import OWNER, Database, Task
 from lab.simulation.fleet import Address, Arrivals, RunningWorker, Surroundings
-from lab.simulation.machine import Clock, Cores, Interpreter
+from lab.simulation.machine import OWNER, Clock, Cores, Database, Interpreter, Task
 from lab.simulation.scheduler import Scheduler
 
 OTHERS = "others"

@@ -20,9 +20,12 @@ from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.publishing import EntryChange, PoolFilter, PoolPosition, PublishAttempt, PublishReport
 from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY
-from scheduler_svc.schema.tables import AWAITS_RETRY, PUBLISH_TIME, PUBLISHABLE
 
 _PENDING, _PUBLISHING = PublishStatus.PENDING, PublishStatus.PUBLISHING
+# The indexes of the pool are spelt like these.
+PUBLISHABLE = f"status IN ({_PENDING}, {_PUBLISHING})"
+_PUBLISH_TIME = "coalesce(claim_expire_time, schedule_time, '-infinity')"
+AWAITS_RETRY = "next_attempt_time IS NOT NULL"
 _HELD = f"status = {_PUBLISHING} AND claim_expire_time > now()"
 _EXPIRED = f"status = {_PUBLISHING} AND claim_expire_time <= now()"
 
@@ -80,7 +83,7 @@ def _claim(*, of_accounts: bool) -> sa.TextClause:
 
     They are the head of one index, which has the time too, so entries that are scheduled for later cost little.
     """
-    due = f"{PUBLISHABLE} AND {PUBLISH_TIME} <= now()"
+    due = f"{PUBLISHABLE} AND {_PUBLISH_TIME} <= now()"
     return sa.text(f"""
         WITH due AS MATERIALIZED ({_head(due, of_accounts=of_accounts)}),
         claimed AS (

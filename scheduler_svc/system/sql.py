@@ -22,7 +22,7 @@ from scheduler_svc.domain.system import (
     ReplicaState,
 )
 from scheduler_svc.domain.webhook import RETRY_FOR, DeliveryStatus
-from scheduler_svc.schema.tables import AWAITS_RETRY, PUBLISHABLE
+from scheduler_svc.publishing.sql import AWAITS_RETRY, PUBLISHABLE
 
 # Each condition is that of one index only, whatever the planner believes of the table (see `database/statements.py`).
 _DELIVERIES = """SELECT FROM webhook_deliveries

@@ -13,6 +13,7 @@ from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from tests.api.cases import NOTHING, OWN, Bad, Good, missing, of
 from tests.harness.client import bad_fields, pages_of
+from tests.harness.maker import submitted
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.stubs import AccountServiceAsyncStub, TaskServiceAsyncStub
 
@@ -107,8 +108,7 @@ async def test_a_mask_that_is_too_long_is_refused(accounts: AccountServiceAsyncS
 async def test_submitted_tasks_run_after_their_account_was_deactivated(
     accounts: AccountServiceAsyncStub, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
-    submit = task_pb.SubmitTaskRequest(account_id=account, topic="a topic", auto_retry=False)
-    task_id = (await tasks.SubmitTask(submit)).task.task_id
+    task_id = await submitted(tasks, account, auto_retry=False)
     await accounts.DeactivateAccount(pb.DeactivateAccountRequest(account_id=account))
     (lease,) = await worker.take()
     await worker.fail(lease)

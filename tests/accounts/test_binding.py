@@ -149,8 +149,7 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
     contents: list[str] = []
     files: list[str] = []
     for task_id in done:
-        (lease,) = await worker.take()
-        await worker.start(lease)
+        lease = await worker.run()
         data = f"a file of {account_id} {len(contents)}".encode()
         await worker.upload(lease, data)
         named = worker_pb.ResultAsset(name="a file", sha256=sha256(data), size=len(data))
@@ -158,9 +157,7 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
         files.append(named.sha256)
         contents.append((await free("TaskService/GetTask", task_id=task_id))["task"]["content_id"])
     failed = await submit(auto_retry=False)
-    (lease,) = await worker.take()
-    await worker.start(lease)
-    await worker.fail(lease)
+    await worker.fail(await worker.run())
     waiting = await submit(schedule_time="2100-01-01T00:00:00Z")
     created = await free("ScheduleService/CreateSchedule", account_id=account_id, **SCHEDULE)
     schedule = created["schedule"]["schedule_id"]

@@ -74,10 +74,9 @@ async def lease_stream(channel: aio.Channel) -> AsyncIterator[LeaseStream]:
 
 def whole(message: Message) -> dict[str, Any]:
     """A message in its JSON form, with fields at their default, but without unset fields with presence."""
-    fields: dict[str, Any] = json_format.MessageToDict(
+    return json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    return fields
 
 
 _numbers = itertools.count(1)

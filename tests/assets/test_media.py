@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 from scheduler_svc.assets.media_types import PICTURES, Looks
 from scheduler_svc.assets.objects import LOOKED_AT
 from scheduler_svc.domain.content import Media
-from tests.harness.hostile_pictures import ico_of_a_huge_png, jpeg_of_empty_segments, tiff_of_many_tiles
-from tests.harness.pictures import avif, bmp, gif, jpeg, png, png_header, webp
+from tests.harness.pictures import (
+    avif,
+    bmp,
+    gif,
+    ico_of_a_huge_png,
+    jpeg,
+    jpeg_of_empty_segments,
+    png,
+    png_header,
+    tiff_of_many_tiles,
+    webp,
+)
 from worker_svc.outcome import Article
 from worker_svc.references import Reference, references, renamed
 

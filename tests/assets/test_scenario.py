@@ -10,7 +10,7 @@ import pytest
 from contentgen import ContentGenerationClient
 from contentgen.v1 import content_service_pb2 as content_pb
 from tests.harness.creators import picture_creator
-from tests.harness.hostile_pictures import HOSTILE_PICTURES
+from tests.harness.pictures import HOSTILE_PICTURES
 from tests.harness.stack import EMBEDDED, Scheduler, Stack
 from tests.harness.waiting import wait_until
 

@@ -11,14 +11,14 @@ from grpc import StatusCode, aio
 from structlog.testing import capture_logs
 
 from contentgen.rpcs import RPCS
+from scheduler_svc.audit.sql import SUBMITS
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime import auditing
-from scheduler_svc.schema.tables import SUBMITS
 from tests.api.cases import OWN, Bad, Good
 from tests.harness.client import refused
 from tests.harness.cluster import Databases
 from tests.harness.credentials import Caller, line, write
-from tests.harness.replicas import SharedScheduler, channel_to, serving, serving_beside, started_shared_scheduler
+from tests.harness.replicas import SharedScheduler, channel_to, serving_beside, started_shared_scheduler
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import PATIENCE_S, wait_until_async
 
@@ -83,9 +83,8 @@ def shared_scheduler(databases: Databases, template: str, tokens: Path) -> Itera
 
 
 @pytest.fixture
-async def replica(db_url: str, tokens: Path) -> AsyncIterator[Replica]:
-    async with serving(db_url, tokens_file=tokens) as replica:
-        yield replica
+def replica_settings(tokens: Path) -> dict[str, Any]:
+    return {"tokens_file": tokens}
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import psycopg2
 import pytest
-import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from scheduler_svc.audit import sql as statements
@@ -19,6 +17,7 @@ from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.retention.loop import Retention
 from scheduler_svc.runtime.calls import Calls
+from tests.harness.database_faults import away
 from tests.harness.scheduling import Scheduling
 
 pytestmark = pytest.mark.integration
@@ -139,18 +138,13 @@ async def test_a_full_buffer_drops_what_is_new_and_says_how_much(scheduling: Sch
 
 
 async def test_events_outlast_an_outage_and_no_call_waits_meanwhile(
-    scheduling: Scheduling, calls: Calls, cluster: EmbeddedPostgres, engine: sa.Engine
+    scheduling: Scheduling, calls: Calls, cluster: EmbeddedPostgres, db_url: str
 ) -> None:
     log = AuditLog(calls)
     await log.run_once()
     log.add([call(resource="before")], awaited=False)
     await log.run_once()
-    name = engine.url.database
-    admin = psycopg2.connect(cluster.dsn("postgres"))
-    admin.autocommit = True
-    with admin.cursor() as cursor:
-        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+    with away(cluster, db_url):
         waits = log.add([call(resource="during")], awaited=True)
         with pytest.raises(StoreUnavailable):
             await log.run_once()
@@ -158,8 +152,6 @@ async def test_events_outlast_an_outage_and_no_call_waits_meanwhile(
         assert waits.done(), "the call goes on"
         assert log.state().oldest > 0
         assert log.add([call(resource="later")], awaited=True) is None, "no further call waits"
-        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-    admin.close()
     assert await log.run_once() is None
     assert log.state().oldest == 0
     assert recorded(scheduling) == ["before", "during", "later"]

@@ -27,7 +27,7 @@ from scheduler_svc.config import Bucket, Settings
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import PostgresError
 from scheduler_svc.schema.migrate import upgrade
-from scheduler_svc.schema.views import VIEWS
+from scheduler_svc.schema.privileges import relations
 from tests.harness.cluster import Databases
 from tests.harness.database_faults import NEWEST, LaterMigrations, execute
 from tests.harness.process import installed, run_to_end
@@ -114,7 +114,7 @@ def test_a_restored_database_has_the_backup_s_rows_and_serves(backed_up: Site) -
     assert backed_up.restore() == (RestoredCounts(accounts=2, tasks=0, running=0, contents=0), None, [])
     assert backed_up.names() == ["before", "after"]
     comments = backed_up.sql("SELECT obj_description(oid) FROM pg_class WHERE relname LIKE 'v\\_%'")
-    assert [str(comment).split(";")[0] for (comment,) in comments] == ["For people"] * len(VIEWS)
+    assert [str(comment).split(";")[0] for (comment,) in comments] == ["For people"] * len(relations().views)
     ((silent,),) = backed_up.sql("SELECT now() - stamp > interval '1 year' FROM reaper")
     assert silent  # so the first tick finds a gap
     backed_up.sql(ACCOUNT, name="new")

@@ -122,9 +122,7 @@ async def test_wait_returns_the_ended_task_whose_content_can_be_read(
 ) -> None:
     task_id = await to_thread(client.submit_task, account, "an end", priority=7)
     waiting = asyncio.create_task(to_thread(client.wait, task_id, 30, check=True))
-    [lease] = await worker.take()
-    await worker.start(lease)
-    await worker.complete(lease, body="the body", images=["a.jpg"], quality_score=0.5)
+    await worker.complete(await worker.run(), body="the body", images=["a.jpg"], quality_score=0.5)
     ended = await waiting
     assert (ended["status"], ended["error"], ended["worker_id"], ended["attempt"]) == ("completed", None, "w1", 1)
     assert ended["completed_at"] is not None
@@ -162,18 +160,14 @@ async def test_a_failed_task_raises_with_check_and_is_retried_up_to_max_retries(
     client: ContentGenerationClient, account: int, worker: ScriptedWorker
 ) -> None:
     task_id = await to_thread(client.submit_task, account, "fails", auto_retry=False, max_retries=1)
-    [lease] = await worker.take()
-    await worker.start(lease)
-    await worker.fail(lease)
+    await worker.fail(await worker.run())
     failed = await to_thread(client.wait, task_id)
     assert (failed["status"], failed["error"]) == ("failed", "CREATOR_ERROR: it failed")
     with pytest.raises(CreatorException, match="it failed") as raised:
         await to_thread(client.wait, task_id, check=True)
     assert raised.value.details["reason"] == "CREATOR_ERROR"
     assert await to_thread(client.retry_task, task_id) is True
-    [lease] = await worker.take()
-    await worker.start(lease)
-    await worker.fail(lease)
+    await worker.fail(await worker.run())
     assert (await to_thread(client.wait, task_id))["retry_count"] == 1
     assert await to_thread(client.retry_task, task_id) is False
 
@@ -182,9 +176,7 @@ WHOLE_LIFE = [None, "pending", "submitted", "processing", "completed"]
 
 
 async def run_one(worker: ScriptedWorker) -> None:
-    [lease] = await worker.take()
-    await worker.start(lease)
-    await worker.complete(lease)
+    await worker.complete(await worker.run())
 
 
 def moves(events: list[TaskChange]) -> list[tuple[str | None, str]]:
@@ -252,9 +244,7 @@ async def test_an_example_can_be_run(name: str, target: str, maker: Maker, worke
         if "delivery_id" in source:
             names["delivery_id"] = (await to_thread(client.ping_webhook, names["webhook_id"]))["delivery_id"]
         if name == "retry_task":
-            [lease] = await worker.take()
-            await worker.start(lease)
-            await worker.fail(lease)
+            await worker.fail(await worker.run())
         if name in {"wait", "watch"}:
             await to_thread(client.cancel_task, names["task_id"])
         await to_thread(exec, compile(source, name, "exec"), names)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,21 +16,18 @@ from contentgen.cli import contexts
 from contentgen.v1 import system_service_pb2 as system_pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as worker_pool_pb
-from scheduler_svc.replica.replica import Replica
 from tests.command.transcript import SCHEDULER, Deployment, Ran, Transcript, run
 from tests.harness.credentials import line, make_signed, write
-from tests.harness.replicas import serving
 from tests.harness.scripted_server import ScriptedServices, scripted
 
 pytestmark = pytest.mark.contract
 
 
 @pytest.fixture
-async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
-    """One that knows tokens, one of them for two accounts."""
-    tokens = write(tmp_path / "tokens", line("博客", "publisher", [2, 1], "site-token"), line("w", "worker"))
-    async with serving(db_url, tokens_file=tokens) as replica:
-        yield replica
+def replica_settings(tmp_path: Path) -> dict[str, Any]:
+    """Those of one that knows tokens, one of them for two accounts."""
+    lines = line("博客", "publisher", [2, 1], "site-token"), line("w", "worker")
+    return {"tokens_file": write(tmp_path / "tokens", *lines)}
 
 
 # Contexts: what they hold, which one a command uses, and what wins over it.

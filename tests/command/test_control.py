@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,16 @@ from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
-from scheduler_svc.replica.replica import Replica
 from tests.command.transcript import Transcript, run
-from tests.harness.replicas import serving
 from tests.harness.scripted_server import Refused, ScriptedServices
 
 pytestmark = pytest.mark.contract
 
 
 @pytest.fixture
-async def replica(db_url: str) -> AsyncIterator[Replica]:
-    """One whose webhooks may lead to this machine."""
-    async with serving(db_url, webhook_allow="127.0.0.1") as replica:
-        yield replica
+def replica_settings() -> dict[str, str]:
+    """Those of one whose webhooks may lead to this machine."""
+    return {"webhook_allow": "127.0.0.1"}
 
 
 # Commands that control workers, dispatch and accounts: what they ask of a scheduler, and what they print.

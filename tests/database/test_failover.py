@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from scheduler_svc.database.connections import connect
 from scheduler_svc.database.lineage import Lineage, LineageFile, WrongServer
 from scheduler_svc.postgres import EmbeddedPostgres
-from tests.harness.client import Client, refused
+from tests.harness.client import Client, if_available, refused
 from tests.harness.cluster import server_folder
 from tests.harness.load import Callers
 from tests.harness.processes import free_port
@@ -156,16 +157,8 @@ def tasks(server: TcpServer) -> set[object]:
 
 def submit(client: Client, account_id: int, topic: str) -> None:
     """The same submit, asked for again as long as there is no answer."""
-
-    def taken() -> str | None:
-        try:
-            return client.submit(account_id, topic, request_id=topic)
-        except grpc.RpcError as error:
-            if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAVAILABLE:
-                return None
-            raise
-
-    wait_until(taken, within=PATIENCE_S, what=f"{topic} is submitted")
+    submits = partial(if_available, lambda: client.submit(account_id, topic, request_id=topic))
+    wait_until(submits, within=PATIENCE_S, what=f"{topic} is submitted")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.assets.work import ContentAssetRow
+from scheduler_svc.audit.sql import SUBMITS
 from scheduler_svc.contents.sql.reads import MAX_EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.database.connections import ALONE_TIMEOUT, LOCK_TIMEOUT, Timeouts
 from scheduler_svc.database.statements import BEGIN
@@ -34,7 +35,6 @@ from scheduler_svc.domain.webhook import DeliveryStatus, EventType
 from scheduler_svc.domain.worker import RunningAttempt
 from scheduler_svc.leases.rows import EndedAttempt, LeaseChange, NamedLease, ReportedResult
 from scheduler_svc.schedules.work import FiredSchedule, ScheduleTask
-from scheduler_svc.schema.tables import SUBMITS
 from scheduler_svc.tasks.rows import UniqueKey
 from scheduler_svc.tasks.sql.lists import MAX_EXAMINED
 from scheduler_svc.transactions import Tx, make_engine

@@ -14,8 +14,7 @@ from scheduler_svc.schema.migrate import upgrade
 from tests.harness.client import Client, request
 from tests.harness.database_faults import NEWEST, LaterMigrations, execute
 from tests.harness.load import Callers
-from tests.harness.previous import Previous
-from tests.harness.stack import Scheduler, Stack, running_stack
+from tests.harness.stack import Previous, Scheduler, Stack, running_stack
 from tests.harness.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.e2e

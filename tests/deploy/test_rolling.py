@@ -13,9 +13,8 @@ from tests.database.test_upgrades import OLD_SCHEMA, schema
 from tests.harness.client import Client, status_name
 from tests.harness.database_faults import NEWEST
 from tests.harness.load import Load
-from tests.harness.previous import Previous
 from tests.harness.process import installed
-from tests.harness.stack import EMBEDDED, Scheduler, Stack, Worker, running_stack
+from tests.harness.stack import EMBEDDED, Previous, Scheduler, Stack, Worker, running_stack
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.e2e

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import Distribution, distribution
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from tests.harness.process import inherited, run_to_end
-from verification.generated import metrics, pages, settings, statements
-from verification.generated.statements import SCHEDULER, Module, modules
-from verification.generated.statements import read as read_statements
+from verification.generated import metrics, pages, settings
 from verification.shipped.audit import ROOT, UNKNOWN, judged, read, status
 from verification.shipped.distributions import INSTALLATIONS, OURS, is_allowed, licence, sbom, shipped, table
 
@@ -293,7 +292,6 @@ def test_relative_links_lead_somewhere() -> None:
         (metrics, "contentgen_build_info", "contentgen_built"),
         (pages, "| Schedules |", "| Timetables |"),
         (settings, "CONTENTGEN_LISTEN", "CONTENTGEN_HEAR"),
-        (statements, "Creates an account.", "Creates nothing."),
     ],
 )
 def test_a_stale_document_is_found(
@@ -311,21 +309,26 @@ def test_a_stale_document_is_found(
     assert generated.main([]) == 0
 
 
-# The list of SQL statements in the docs: each has what it is for.
+# SQL statements, each with what it is for: in a string below it, or in the docstring of the function that returns it.
 
 
-def test_a_statement_is_read_with_its_purpose_tables_and_callers() -> None:
-    by_name = {statement.name: statement for statement in read_statements(modules()["scheduler_svc.accounts.sql"])}
-    assert by_name["_GET_ACCOUNT"].purpose == "Reads one account."
-    assert (by_name["_GET_ACCOUNT"].tables, by_name["_GET_ACCOUNT"].run_by) == (("accounts",), ("Accounts.require",))
+@pytest.mark.parametrize("package", ["scheduler_svc", "old_application"])
+def test_each_statement_says_what_it_is_for(package: str) -> None:
+    silent = [
+        f"{path}:{node.lineno}"
+        for path in sorted((ROOT / package).rglob("*.py"))
+        if "migrations" not in path.parts and not path.name.startswith("old_")
+        for node, following in pairwise([*ast.parse(path.read_text()).body, ast.Pass()])
+        if not _says_what_it_is_for(node, following)
+    ]
+    assert not silent
 
 
-def test_a_builder_is_read_with_the_tables_of_what_it_uses_elsewhere() -> None:
-    by_name = {statement.name: statement for statement in read_statements(modules()["scheduler_svc.tasks.sql.reads"])}
-    assert by_name["_page()"].tables == ("leases", "schedule_tasks", "task_labels", "task_payloads", "tasks")
-
-
-def test_a_statement_without_a_purpose_is_found() -> None:
-    module = Module(SCHEDULER / "accounts" / "sql.py")
-    module.body = [node for node in module.body if not isinstance(node, ast.Expr)]
-    assert {statement.purpose for statement in read_statements(module)} == {""}
+def _says_what_it_is_for(node: ast.stmt, following: ast.stmt) -> bool:
+    """Returns True also for what is no statement of SQL."""
+    if isinstance(node, ast.FunctionDef) and node.returns and ast.unparse(node.returns) == "sa.TextClause":
+        return ast.get_docstring(node) is not None
+    made_by = ast.unparse(node.value.func) if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) else ""
+    return made_by not in {"sa.text", "Insert"} or (
+        isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+    )

@@ -20,7 +20,6 @@ from contentgen.keda.externalscaler_pb2_grpc import ExternalScalerStub
 from contentgen.service.settings import SettingsError
 from contentgen.service.values import Address
 from contentgen.v1 import account_service_pb2 as account_pb
-from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.replica.replica import Replica
@@ -28,12 +27,12 @@ from scheduler_svc.runtime.access import Limits
 from tests.harness import http2
 from tests.harness.client import bad_fields, refused
 from tests.harness.credentials import make_signed, shown_on
-from tests.harness.maker import new_account
+from tests.harness.database_faults import away
+from tests.harness.maker import batch, new_account
 from tests.harness.replicas import channel_to, serving, serving_all, serving_beside
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.stubs import AccountServiceAsyncStub, TaskServiceAsyncStub, WorkerPoolServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
-from tests.runtime.test_outages import away
 
 pytestmark = pytest.mark.contract
 
@@ -89,20 +88,14 @@ async def keda(replica: Replica, **metadata: str) -> AsyncIterator[Keda]:
 
 
 @pytest.fixture
-async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
-    async with serving(db_url, assets=tmp_path / "assets", scaler_listen=LOOPBACK) as replica:
-        yield replica
+def replica_settings(tmp_path: Path) -> dict[str, Any]:
+    return {"assets": tmp_path / "assets", "scaler_listen": LOOPBACK}
 
 
 @pytest.fixture
 async def scaler(replica: Replica) -> AsyncIterator[Keda]:
     async with keda(replica) as scaler:
         yield scaler
-
-
-async def submit(channel: aio.Channel, account: int, count: int) -> None:
-    request = task_pb.SubmitTaskRequest(account_id=account, topic="a topic")
-    await TaskServiceAsyncStub(channel).BatchSubmitTasks(task_pb.BatchSubmitTasksRequest(requests=[request] * count))
 
 
 async def test_every_replica_says_what_may_run_and_what_runs(db_url: str) -> None:
@@ -115,7 +108,7 @@ async def test_every_replica_says_what_may_run_and_what_runs(db_url: str) -> Non
         account = await new_account(channel)
         for client in (first, second):
             await client.becomes(0)
-        await submit(channel, account, 3)
+        await batch(TaskServiceAsyncStub(channel), account, 3)
         async with ScriptedWorker(channel) as worker:
             (lease,) = await worker.take()
             for client in (first, second):
@@ -129,7 +122,7 @@ async def test_what_may_not_run_now_does_not_count(channel: aio.Channel, scaler:
     limited = await new_account(channel, max_concurrent_tasks=2)
     metered = await new_account(channel, max_starts_per_minute=3)
     for account in (limited, metered):
-        await submit(channel, account, 5)
+        await batch(TaskServiceAsyncStub(channel), account, 5)
     await scaler.becomes(5)
     pool = WorkerPoolServiceAsyncStub(channel)
     await pool.PauseDispatch(pool_pb.PauseDispatchRequest(account_id=limited))
@@ -190,7 +183,7 @@ async def test_wrong_metadata_another_metric_and_an_unknown_account_are_refused(
 async def test_a_database_that_is_away_is_an_error_and_not_zero(
     cluster: EmbeddedPostgres, db_url: str, channel: aio.Channel, scaler: Keda, account: int
 ) -> None:
-    await submit(channel, account, 2)
+    await batch(TaskServiceAsyncStub(channel), account, 2)
     assert await scaler.value() == 2, "what was submitted counts before the first answer"
     stream = scaler.stub.StreamIsActive(scaler.ref)
     assert await activity(stream) is True
@@ -223,7 +216,7 @@ async def test_a_stream_tells_each_change_and_ends_with_its_replica(
     stream = scaler.stub.StreamIsActive(scaler.ref)
 
     assert await activity(stream) is False
-    await submit(channel, account, 1)
+    await batch(TaskServiceAsyncStub(channel), account, 1)
     assert await activity(stream) is True
     async with ScriptedWorker(channel) as worker:
         (lease,) = await worker.take()

@@ -315,8 +315,7 @@ ANY = 1_000
 
 
 def demand(scheduling: Scheduling, account_id: int = 0) -> int:
-    count: int = scheduling.run(read_demand, account_id)
-    return count
+    return scheduling.run(read_demand, account_id)
 
 
 def taken(scheduling: Scheduling) -> int:

@@ -34,6 +34,7 @@ from tests.harness.waiting import on_this_machine, wait_until
 # A client of one scheduler: the generated stubs, with the few calls that the scenarios make.
 
 
+T = TypeVar("T")
 Metadata = tuple[tuple[str, str | bytes], ...]
 CALL_TIMEOUT = 15.0
 """Seconds for a call that does not wait for anything."""
@@ -99,13 +100,8 @@ class Client:
         """Returns the same, asked for again as long as there is no answer."""
 
         def completed() -> task_pb2.Task | None:
-            try:
-                task = self.task(task_id)
-            except grpc.RpcError as error:
-                if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAVAILABLE:
-                    return None
-                raise
-            return task if task.status == Status.TASK_STATUS_COMPLETED else None
+            task = if_available(lambda: self.task(task_id))
+            return task if task and task.status == Status.TASK_STATUS_COMPLETED else None
 
         return wait_until(completed, within=within, what=f"{task_id} is completed")
 
@@ -196,6 +192,16 @@ def request(
     return submit
 
 
+def if_available(call: Callable[[], T]) -> T | None:
+    """Returns the answer; None: there is none now."""
+    try:
+        return call()
+    except grpc.RpcError as error:
+        if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAVAILABLE:
+            return None
+        raise
+
+
 def status_name(status: Status.ValueType) -> str:
     """Turns `TASK_STATUS_PENDING` into `pending`."""
     return Status.Name(status).removeprefix("TASK_STATUS_").lower()
@@ -204,7 +210,6 @@ def status_name(status: Status.ValueType) -> str:
 # Both clients, for tests that hold for both: `AsyncContentGenerationClient` with the interface of the blocking one.
 
 
-T = TypeVar("T")
 BLOCKING, ASYNCIO = KINDS = ("blocking", "asyncio")
 
 

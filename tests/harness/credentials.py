@@ -98,8 +98,7 @@ class Caller:
                 await call.code(), await call.initial_metadata(), await call.trailing_metadata(), await call.details()
             )
         call.cancel()
-        answer: dict[str, Any] = json_format.MessageToDict(response, preserving_proto_field_name=True)
-        return answer
+        return json_format.MessageToDict(response, preserving_proto_field_name=True)
 
     async def refused(self, status: StatusCode) -> bool:
         """Whether a call is refused with this status. Raises AioRpcError with any other."""

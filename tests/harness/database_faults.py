@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import psycopg2
 import sqlalchemy as sa
 
+from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.postgres.folders import ServerStatus
 from scheduler_svc.schema.migrate import MIGRATIONS, revisions
 from tests.harness import processes
@@ -39,6 +41,30 @@ def locked_rows(url: str, table: str, where: str = "true", **parameters: object)
 def locked_table(url: str, table: str) -> AbstractContextManager[int]:
     """Locks a whole table, for readers too."""
     return foreign_lock(url, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+
+
+# A database that is altered, and so takes no connection or has other settings.
+
+
+@contextmanager
+def altered(cluster: EmbeddedPostgres, db_url: str, change: str, back: str) -> Iterator[None]:
+    """The database is altered, and has no connection from before; at the end it is altered back."""
+    name = sa.make_url(db_url).database
+    admin = psycopg2.connect(cluster.dsn("postgres"))
+    admin.autocommit = True
+    with admin.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {name} {change}")
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        try:
+            yield
+        finally:
+            cursor.execute(f"ALTER DATABASE {name} {back}")
+            admin.close()
+
+
+def away(cluster: EmbeddedPostgres, db_url: str) -> AbstractContextManager[None]:
+    """The database takes no connection and has none."""
+    return altered(cluster, db_url, "ALLOW_CONNECTIONS false", "ALLOW_CONNECTIONS true")
 
 
 # A database that takes connections and does not answer on existing ones, as with a frozen disk or host.

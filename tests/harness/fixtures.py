@@ -24,11 +24,10 @@ from scheduler_svc.schema.migrate import migrate
 from tests.harness.cluster import Databases, SharedDatabase, SharedDatabases, copy_cluster, server_folder
 from tests.harness.importing import Importing, ImportingFrom, OldApplication, Sqlite, old_application
 from tests.harness.maker import Maker, TaskClient, new_account
-from tests.harness.previous import Previous, previous_version
 from tests.harness.replicas import SharedScheduler, serving, started_shared_scheduler
 from tests.harness.scheduling import Scheduling
 from tests.harness.scripted_worker import ScriptedWorker
-from tests.harness.stack import EMBEDDED, Scheduler, Stack, running_stack
+from tests.harness.stack import EMBEDDED, Previous, Scheduler, Stack, previous_version, running_stack
 from tests.harness.stubs import (
     AccountServiceAsyncStub,
     AssetServiceAsyncStub,
@@ -79,8 +78,14 @@ def db_url(
 
 
 @pytest.fixture
-async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
-    async with serving(db_url, assets=tmp_path / "assets") as replica:
+def replica_settings(tmp_path: Path) -> dict[str, Any]:
+    """What the test's replica is started with; a module with other settings has its own."""
+    return {"assets": tmp_path / "assets"}
+
+
+@pytest.fixture
+async def replica(db_url: str, replica_settings: dict[str, Any]) -> AsyncIterator[Replica]:
+    async with serving(db_url, **replica_settings) as replica:
         yield replica
 
 

@@ -68,6 +68,16 @@ class TaskClient:
         return await self.stub.GetTaskStats(task_pb.GetTaskStatsRequest(account_id=self.account))
 
 
+async def submitted(tasks: TaskServiceAsyncStub, account: int, **fields: Any) -> str:
+    """Returns the id of a new task."""
+    return (await TaskClient(tasks, account).submit(**fields)).task_id
+
+
+async def batch(tasks: TaskServiceAsyncStub, account: int, count: int) -> list[str]:
+    """Returns the ids of so many new tasks, oldest first."""
+    return [task.task_id for task in await TaskClient(tasks, account).submit_all(count)]
+
+
 class Desk:
     """ContentService, as editors and publishers call it."""
 
@@ -145,14 +155,13 @@ class Maker(Desk):
 
     async def __call__(self, topic: str = "a topic", body: str = BODY, **more: object) -> pb.Content:
         result = {key: more.pop(key) for key in RESULT if key in more}
-        request = task_pb.SubmitTaskRequest(account_id=self.account, topic=topic, **more)  # type: ignore[arg-type]
-        task_id = (await self.tasks.SubmitTask(request)).task.task_id
+        task_id = await submitted(self.tasks, self.account, topic=topic, **more)
         await self.worker.complete(await self.worker.run(), body, **result)
         return await self.content_of(task_id)
 
     async def leased(self) -> worker_pb.AssignedLease:
         """Returns the lease of a new task whose CLI has started."""
-        await self.tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=self.account, topic="a topic"))
+        await submitted(self.tasks, self.account)
         return await self.worker.run()
 
     async def content_of(self, task_id: str) -> pb.Content:
@@ -171,10 +180,7 @@ def page_of(
     scheduling: Scheduling, scope: Scope, wanted: ContentFilter, after: int | None = None, *, oldest_first: bool = False
 ) -> ContentPage:
     """Returns the page behind a content."""
-    page: ContentPage = scheduling.run(
-        lambda tx: tx.contents.list(scope, wanted, after, PAGE, oldest_first=oldest_first)
-    )
-    return page
+    return scheduling.run(lambda tx: tx.contents.list(scope, wanted, after, PAGE, oldest_first=oldest_first))
 
 
 def pages(scheduling: Scheduling, scope: Scope, wanted: ContentFilter, *, oldest_first: bool = False) -> list[int]:

@@ -295,6 +295,12 @@ class Scheduling:
         assert self.lose(ref).expired == 1
         return ref
 
+    def revoked(self) -> LeaseRef:
+        """Returns a lease whose task was cancelled by force while its CLI ran."""
+        ref = self.start()
+        self.cancel(ref.task_key, force=True)
+        return ref
+
     def start_and_end(self, change: Change, **fields: Any) -> int:
         """Returns the key of a new task whose first attempt has ended so."""
         ref = self.start(**fields)

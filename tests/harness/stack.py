@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -262,3 +264,39 @@ def _latest(creates: list[Create], line: dict[str, Any], pid: int | None = None)
     return next(
         create for create in reversed(creates) if create.task_id == line["task_id"] and pid in (None, create.pid)
     )
+
+
+# The programs of the version before this one: its own code, on the packages that are installed here. `tests/previous`
+# has its wheel, which `make previous` builds from a commit.
+
+
+_WHEELS = Path(__file__).parents[1] / "previous"
+_PROGRAM = """\
+#!{python}
+import sys
+sys.path.insert(0, {site!r})
+from {module}.main import main
+main()
+"""
+
+
+@dataclass(frozen=True)
+class Previous:
+    scheduler: Path
+    worker: Path
+
+
+def previous_version(folder: Path) -> Previous:
+    """Unpacks it into `folder`."""
+    (wheel,) = _WHEELS.glob("contentgen_grpc-*.whl")
+    site = folder / "previous"
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(site)
+    return Previous(_program(site, "scheduler_svc"), _program(site, "worker_svc"))
+
+
+def _program(site: Path, module: str) -> Path:
+    path = site / f"{module}.program"
+    path.write_text(_PROGRAM.format(python=sys.executable, site=str(site), module=module))
+    path.chmod(0o755)
+    return path

@@ -50,16 +50,6 @@ async def watching(tasks: TaskServiceAsyncStub, **request: Any) -> AsyncIterator
         call.cancel()
 
 
-async def submitted(tasks: TaskServiceAsyncStub, account: int, **fields: Any) -> str:
-    return (await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic", **fields))).task.task_id
-
-
-async def batch(tasks: TaskServiceAsyncStub, account: int, count: int) -> list[str]:
-    requests = [pb.SubmitTaskRequest(account_id=account, topic="a topic")] * count
-    answer = await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=requests))
-    return [task.task_id for task in answer.tasks]
-
-
 async def first_event(tasks: TaskServiceAsyncStub, **request: Any) -> pb.TaskChange:
     """Returns the first event of a watch, which ends then."""
     async with watching(tasks, **request) as watcher:

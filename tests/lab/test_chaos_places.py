@@ -37,7 +37,7 @@ pytestmark = pytest.mark.lab
 _PROGRAM = """
 import errno, sys
 from pathlib import Path
-from lab.deployment.disks import Disk, enter_namespace
+from lab.deployment.deployment import Disk, enter_namespace
 
 if reason := enter_namespace():
     sys.exit(f"unavailable: {reason}")
@@ -65,7 +65,7 @@ def test_a_disk_is_filled_and_emptied(tmp_path: Path) -> None:
 
 
 def test_missing_rights_to_mount_disks_are_explained() -> None:
-    drop = "import os; from lab.deployment.disks import enter_namespace; os.getuid() or os.setuid(65534)"
+    drop = "import os; from lab.deployment.deployment import enter_namespace; os.getuid() or os.setuid(65534)"
     program = f"{drop}; print(enter_namespace())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "no mount namespace of its own: Operation not permitted\n"

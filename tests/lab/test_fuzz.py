@@ -25,10 +25,9 @@ from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from lab.fuzz import values
 from lab.fuzz.attack import REFUSALS, Ending, attack, note, wrong_with
-from lab.fuzz.campaign import TARGETS, Plan
+from lab.fuzz.campaign import INPUTS, TARGETS, Plan, try_inputs
 from lab.fuzz.case import PATIENT, RPCS, UNKNOWN, Case, Rpc, Who, random_of
 from lab.fuzz.generating import SPOILS, case, every_path, message
-from lab.fuzz.inputs.every import INPUTS, try_inputs
 from lab.fuzz.lying import Liar
 from lab.fuzz.services import alarms, growth, stalls
 from lab.fuzz.tally import MAX_FINDINGS, Finding, Tally, write_findings

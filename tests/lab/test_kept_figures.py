@@ -20,8 +20,7 @@ from lab.benchmarks.kept import Part, line_of, made_by
 from lab.benchmarks.peers import __main__ as peers
 from lab.benchmarks.peers import figures, rounds
 from lab.benchmarks.peers.apps.peer import OURS, PLAIN, Scene, Tallies, Tally
-from lab.benchmarks.peers.contenders import ALL, PEERS, Store
-from lab.benchmarks.peers.figures import Figure
+from lab.benchmarks.peers.figures import ALL, PEERS, Figure, Store
 from lab.benchmarks.peers.rounds import WorkerFailed, Workers
 from lab.benchmarks.scale import __main__ as scale
 from lab.benchmarks.scale import steady, tables

@@ -11,9 +11,8 @@ import pytest
 
 from lab.model import diagrams, properties
 from lab.model.__main__ import summary
-from lab.model.explore import DEADLOCK, LIVELOCK, Edge, Event, explore
+from lab.model.explore import DEADLOCK, LIVELOCK, Edge, Event, Parts, RolledBack, explore
 from lab.model.interleaving import SESSION, WORKER, Interleaving, Traffic
-from lab.model.interning import Parts, RolledBack
 from lab.model.mutants import MUTANTS, Mutant
 from lab.model.properties import Scenario
 from lab.model.scenarios import SMALL, system

@@ -12,9 +12,8 @@ import pytest
 
 from lab.benchmarks.stack import Cpu
 from lab.simulation.costs import Costs, ceilings, load
-from lab.simulation.database import Database, Entry, GroupLane
 from lab.simulation.fleet import Address, Surroundings, Worker
-from lab.simulation.machine import Clock, Cores, Interpreter, Process
+from lab.simulation.machine import Clock, Cores, Database, Entry, GroupLane, Interpreter, Process
 from lab.simulation.system import LoadedCell, Sizes
 from scheduler_svc.replica.replica import MAX_GROUP_WEIGHT
 from worker_svc.session.channel import DEFAULT_MAX_PAUSE, MIN_BOUND

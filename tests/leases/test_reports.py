@@ -206,19 +206,13 @@ def of_a_later_attempt(scheduling: Scheduling) -> LeaseRef:
     return ref._replace(attempt=ref.attempt + 1)
 
 
-def revoked(scheduling: Scheduling) -> LeaseRef:
-    ref = scheduling.start()
-    scheduling.cancel(ref.task_key, force=True)
-    return ref
-
-
 def ended(scheduling: Scheduling) -> LeaseRef:
     ref = scheduling.start()
     scheduling.end(ref, RESULT)
     return ref
 
 
-STALE: list[Stale] = [superseded, of_another_fence, of_a_later_attempt, revoked, ended]
+STALE: list[Stale] = [superseded, of_another_fence, of_a_later_attempt, Scheduling.revoked, ended]
 WRITES: dict[str, Callable[[Tx, LeaseRef], Any]] = {
     "renew": lambda tx, ref: tx.leases.renew([NamedLease(*ref, "w")], TTL).renewed,
     "change": lambda tx, ref: tx.leases.change([LeaseChange(*ref, True, True, 50, "step", "message")]),
@@ -267,7 +261,7 @@ def attempt(ref: LeaseRef) -> EndedAttempt:
     return EndedAttempt(*ref, LeaseEnd.FAILED, Status.FAILED, "w", None, None, 0, 0, 0, 0, None)
 
 
-@pytest.mark.parametrize("stale", [superseded, revoked, ended])
+@pytest.mark.parametrize("stale", [superseded, Scheduling.revoked, ended])
 def test_the_end_of_a_stale_attempt_moves_no_task(scheduling: Scheduling, stale: Stale) -> None:
     ref = stale(scheduling)
     before = scheduling.sql("SELECT * FROM tasks")

@@ -9,9 +9,8 @@ import pytest
 
 from contentgen.v1 import task_pb2
 from tests.harness.client import Client, Status, request
-from tests.harness.previous import Previous
 from tests.harness.proxies import NGINX_SETTINGS, nginx
-from tests.harness.stack import Scheduler, Stack, Worker
+from tests.harness.stack import Previous, Scheduler, Stack, Worker
 from tests.harness.waiting import wait_until, wait_until_gone
 from tests.harness.wires import cable_to
 

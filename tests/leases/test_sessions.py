@@ -144,9 +144,7 @@ class TestUnnamedLeases:
 class TestRevokedLeases:
     @pytest.fixture
     def revoked(self, scheduling: Scheduling) -> LeaseRef:
-        ref = scheduling.start()
-        scheduling.cancel(ref.task_key, force=True)
-        return ref
+        return scheduling.revoked()
 
     def test_a_named_revoked_lease_is_dropped_and_stays(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
         opened = scheduling.hello(names=[revoked])
@@ -192,8 +190,7 @@ class Polling:
         self._numbers = itertools.count(1_000)
 
     def ask(self, account_id: int = 0) -> OpenPoll:
-        poll: OpenPoll = self._scheduling.run(ask_running, Scope.of(account_id))
-        return poll
+        return self._scheduling.run(ask_running, Scope.of(account_id))
 
     def stated(self, poll: int, *names: LeaseRef, worker_id: str = "w") -> HeartbeatItem:
         state = Heartbeat(next(self._numbers), 0, held(names), 0, poll)
@@ -206,8 +203,7 @@ class Polling:
         return ack
 
     def answered(self, poll: int, *workers: str) -> set[str]:
-        worker_ids: set[str] = self._scheduling.run(lambda tx: tx.polls.answered(workers or ("w",), poll))
-        return worker_ids
+        return self._scheduling.run(lambda tx: tx.polls.answered(workers or ("w",), poll))
 
     def fates(self, poll: OpenPoll) -> dict[str, int]:
         """The number of attempts of worker `w` by the name of their status."""
@@ -230,8 +226,7 @@ def test_a_poll_is_sent_to_exactly_the_workers_that_hold_attempts(scheduling: Sc
     refs = [scheduling.start(), scheduling.start()]
     scheduling.submit_one()
     (other,) = scheduling.claim(worker_id="v")
-    cancelled = scheduling.start()
-    scheduling.cancel(cancelled.task_key, force=True)
+    scheduling.revoked()
     poll = polling.ask()
     assert sorted(poll.attempts) == sorted([(ref.task_key, 1, "w") for ref in refs] + [(other.task_key, 1, "v")])
     assert scheduling.signals[-1].polled == [("v", poll.number), ("w", poll.number)]

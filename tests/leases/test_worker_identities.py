@@ -10,10 +10,8 @@ import pytest
 from grpc import StatusCode, aio
 
 from contentgen.v1 import worker_service_pb2 as pb
-from scheduler_svc.replica.replica import Replica
 from tests.harness.client import refused
 from tests.harness.credentials import Caller, line, write
-from tests.harness.replicas import serving
 from tests.harness.scripted_worker import ScriptedWorker, hello
 
 pytestmark = pytest.mark.contract
@@ -22,10 +20,9 @@ COMMITTED, LOST = pb.UPDATE_OUTCOME_COMMITTED, pb.UPDATE_OUTCOME_LEASE_LOST
 
 
 @pytest.fixture
-async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
+def replica_settings(tmp_path: Path) -> dict[str, Any]:
     lines = [line("op", "operator"), line("ours", "worker"), line("ours", "worker", token="renewed")]
-    async with serving(db_url, tokens_file=write(tmp_path / "tokens", *lines, line("theirs", "worker"))) as replica:
-        yield replica
+    return {"tokens_file": write(tmp_path / "tokens", *lines, line("theirs", "worker"))}
 
 
 @pytest.fixture
@@ -50,9 +47,7 @@ async def intruder(channel: aio.Channel) -> AsyncIterator[ScriptedWorker]:
 @pytest.fixture
 async def lease(operator: Caller, worker: ScriptedWorker) -> pb.AssignedLease:
     await operator("TaskService/SubmitTask", account_id=1, topic="a topic")
-    (lease,) = await worker.take()
-    await worker.start(lease)
-    return lease
+    return await worker.run()
 
 
 async def task(operator: Caller) -> dict[str, Any]:

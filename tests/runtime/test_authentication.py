@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from scheduler_svc.replica.replica import Replica
 from tests.harness.client import refused
 from tests.harness.cluster import Databases
 from tests.harness.credentials import Caller, line, write
-from tests.harness.replicas import SharedScheduler, serving, started_shared_scheduler
+from tests.harness.replicas import SharedScheduler, started_shared_scheduler
 from tests.harness.scripted_worker import ScriptedWorker
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
@@ -58,9 +58,8 @@ def tokens(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def replica(db_url: str, tokens: Path) -> AsyncIterator[Replica]:
-    async with serving(db_url, tokens_file=tokens) as replica:
-        yield replica
+def replica_settings(tokens: Path) -> dict[str, Any]:
+    return {"tokens_file": tokens}
 
 
 async def test_every_rpc_requires_a_token_of_its_roles(channel: aio.Channel) -> None:

@@ -56,10 +56,9 @@ WATCH_HEALTH = "/grpc.health.v1.Health/Watch"
 
 
 @pytest.fixture
-async def replica(db_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Replica]:
+def replica_settings(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
     tokens = write(tmp_path / "tokens", *(line(name, "operator") for name in ("a", "b")))
-    async with serving(db_url, limits=getattr(request, "param", LIMITS), tokens_file=tokens) as replica:
-        yield replica
+    return {"limits": getattr(request, "param", LIMITS), "tokens_file": tokens}
 
 
 def of(name: str) -> Any:
@@ -236,7 +235,7 @@ MANY = 50
 STUCK = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'accounts'::regclass"
 
 
-unlimited = pytest.mark.parametrize("replica", [Limits()], indirect=True)
+unlimited = pytest.mark.parametrize("replica_settings", [Limits()], indirect=True)
 
 
 @asynccontextmanager

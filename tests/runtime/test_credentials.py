@@ -6,10 +6,10 @@ import asyncio
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -38,10 +38,8 @@ def folder(tmp_path: Path, certificates: Path) -> Path:
 
 
 @pytest.fixture
-async def replica(db_url: str, folder: Path) -> AsyncIterator[Replica]:
-    files = {"tokens_file": folder / "tokens", "tls_cert": folder / "server.pem", "tls_key": folder / "server.key"}
-    async with serving(db_url, **files) as replica:
-        yield replica
+def replica_settings(folder: Path) -> dict[str, Any]:
+    return {"tokens_file": folder / "tokens", "tls_cert": folder / "server.pem", "tls_key": folder / "server.key"}
 
 
 async def test_tokens_are_replaced_under_load(replica: Replica, folder: Path, certificates: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -35,10 +36,8 @@ LIMITS = Limits(handshake_timeout=0.5, streams=STREAMS, connections=CONNECTIONS,
 
 
 @pytest.fixture
-async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
-    tokens = write(tmp_path / "tokens", line("honest", "operator"))
-    async with serving(db_url, limits=LIMITS, tokens_file=tokens) as replica:
-        yield replica
+def replica_settings(tmp_path: Path) -> dict[str, Any]:
+    return {"limits": LIMITS, "tokens_file": write(tmp_path / "tokens", line("honest", "operator"))}
 
 
 def _files() -> int:

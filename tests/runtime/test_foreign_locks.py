@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -20,13 +20,11 @@ from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.replica.replica import Replica
 from tests.harness.client import refused
 from tests.harness.database_faults import APPLICATION, locked_rows, locked_table
-from tests.harness.maker import new_account
-from tests.harness.replicas import serving
+from tests.harness.maker import batch, new_account, submitted
 from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.stubs import TaskServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
-from tests.harness.watching import batch, submitted
 
 pytestmark = pytest.mark.contract
 
@@ -37,10 +35,8 @@ COMMITTED = worker_pb.UPDATE_OUTCOME_COMMITTED
 
 
 @pytest.fixture
-async def replica(db_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Replica]:
-    lock_timeout: float = getattr(request, "param", LOCK_TIMEOUT_S)
-    async with serving(db_url, lease_ttl=LEASE_TTL_S, lock_timeout=lock_timeout) as replica:
-        yield replica
+def replica_settings(request: pytest.FixtureRequest) -> dict[str, float]:
+    return {"lease_ttl": LEASE_TTL_S, "lock_timeout": getattr(request, "param", LOCK_TIMEOUT_S)}
 
 
 async def status(tasks: TaskServiceAsyncStub, task_id: str) -> task_pb2.TaskStatus.ValueType:
@@ -125,7 +121,7 @@ async def test_the_loss_of_a_locked_lease_has_to_be_reported_again(
 
 
 @pytest.mark.usefixtures("replica")
-@pytest.mark.parametrize("replica", [5.0], indirect=True)
+@pytest.mark.parametrize("replica_settings", [5.0], indirect=True)
 async def test_cancels_of_a_locked_task_block_no_reader(db_url: str, tasks: TaskServiceAsyncStub, account: int) -> None:
     """The reader is answered while all of them still wait."""
     locked, other = await batch(tasks, account, 2)

@@ -30,14 +30,14 @@ from scheduler_svc.schema import migrate
 from scheduler_svc.schema.migrate import upgrade
 from tests.harness.client import refused
 from tests.harness.cluster import Databases, throwaway_server
-from tests.harness.database_faults import LaterMigrations, execute, frozen_backends
-from tests.harness.maker import TaskClient, new_account
+from tests.harness.database_faults import LaterMigrations, altered, away, execute, frozen_backends
+from tests.harness.maker import TaskClient, new_account, submitted
 from tests.harness.replicas import channel_to, serving
 from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.stubs import TaskServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_async
-from tests.harness.watching import first_event, moves_of, submitted, watching
+from tests.harness.watching import first_event, moves_of, watching
 
 pytestmark = pytest.mark.contract
 
@@ -49,31 +49,10 @@ TASKS = "SELECT count(*) FROM tasks"
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
 
-@contextmanager
-def changed(cluster: EmbeddedPostgres, db_url: str, change: str, back: str) -> Iterator[None]:
-    """The database is altered, and has no connection from before; at the end it is altered back."""
-    name = sa.make_url(db_url).database
-    admin = psycopg2.connect(cluster.dsn("postgres"))
-    admin.autocommit = True
-    with admin.cursor() as cursor:
-        cursor.execute(f"ALTER DATABASE {name} {change}")
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-        try:
-            yield
-        finally:
-            cursor.execute(f"ALTER DATABASE {name} {back}")
-            admin.close()
-
-
-def away(cluster: EmbeddedPostgres, db_url: str) -> AbstractContextManager[None]:
-    """The database takes no connection and has none."""
-    return changed(cluster, db_url, "ALLOW_CONNECTIONS false", "ALLOW_CONNECTIONS true")
-
-
 def demoted(cluster: EmbeddedPostgres, db_url: str) -> AbstractContextManager[None]:
     """Who connects meanwhile may only read, and for as long as that connection lasts."""
     read_only = "default_transaction_read_only"
-    return changed(cluster, db_url, f"SET {read_only} = on", f"RESET {read_only}")
+    return altered(cluster, db_url, f"SET {read_only} = on", f"RESET {read_only}")
 
 
 Outage = Callable[[EmbeddedPostgres, str], AbstractContextManager[None]]

@@ -26,7 +26,7 @@ from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime.group_committer import GroupCommitter
 from scheduler_svc.runtime.loops import Periodic
 from tests.harness.client import KINDS, opened
-from tests.harness.maker import Maker
+from tests.harness.maker import Maker, submitted
 from tests.harness.replicas import serving
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.stubs import ContentServiceAsyncStub, ScheduleServiceAsyncStub, TaskServiceAsyncStub
@@ -63,7 +63,7 @@ def throwing(owner: type, method: str, when: Callable[[Any], bool] = lambda _: T
 
 async def served(tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int) -> None:
     """A task runs from its submit to its completion."""
-    await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
+    await submitted(tasks, account)
     (lease,) = await worker.take()
     assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_COMMITTED
 
@@ -114,7 +114,7 @@ async def test_a_claim_that_raises_is_repeated_and_counts_as_a_failure_of_the_di
     """Of the dispatcher, or inline after a submit."""
     with capture_logs() as logs, throwing(Leases, "claim")(times=2) as thrown:
         await worker.heartbeat(1)
-        await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
+        await submitted(tasks, account)
         (lease,) = await worker.assigned()
         assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_COMMITTED
     assert len(thrown) == 2

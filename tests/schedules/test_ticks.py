@@ -60,18 +60,15 @@ class Ticking:
 
     def update(self, schedule: Schedule, **changes: Any) -> ShownSchedule:
         change = ScheduleChange(**changes)
-        updated: ShownSchedule = self.scheduling.run(self.work.update, ALL, schedule.schedule_id, change)
-        return updated
+        return self.scheduling.run(self.work.update, ALL, schedule.schedule_id, change)
 
     def run(self, schedule: Schedule) -> Task:
-        task: Task = self.scheduling.run(self.work.run, ALL, schedule.schedule_id)
-        return task
+        return self.scheduling.run(self.work.run, ALL, schedule.schedule_id)
 
     def at(self, now: datetime) -> DueRound:
         """A round of the loop at that time."""
         self.now = now
-        fired: DueRound = self.scheduling.run(self.loop.run_due)
-        return fired
+        return self.scheduling.run(self.loop.run_due)
 
     def read(self, schedule: Schedule) -> Schedule:
         shown: ShownSchedule = self.scheduling.run(application.get_schedule, ALL, schedule.schedule_id)

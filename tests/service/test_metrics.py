@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -37,11 +38,10 @@ OF_TASKS = {"grpc_type": "unary", "grpc_service": "contentgen.v1.TaskService"}
 
 
 @pytest.fixture
-async def replica(db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Replica]:
+def replica_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(loop, "FIGURES_INTERVAL", 0.1)
-    settings = {"metrics_listen": ANY_PORT, "metrics_accounts": "1,7", "webhook_allow": "127.0.0.0/8"}
-    async with serving(db_url, assets=tmp_path / "assets", **settings) as replica:
-        yield replica
+    metrics = {"metrics_listen": ANY_PORT, "metrics_accounts": "1,7"}
+    return {"assets": tmp_path / "assets", "webhook_allow": "127.0.0.0/8", **metrics}
 
 
 @pytest.fixture

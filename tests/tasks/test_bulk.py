@@ -348,8 +348,7 @@ class TestCleanup:
         assert self.remaining(scheduling) == [moving] != [free]
 
     def test_cleanup_keeps_tasks_that_are_still_being_stopped(self, scheduling: Scheduling, bulk: RunBulk) -> None:
-        ref = scheduling.start()
-        scheduling.cancel(ref.task_key, force=True)
+        ref = scheduling.revoked()
         for dry_run in (True, False):
             assert clean_up(bulk, dry_run=dry_run) == 0
         scheduling.end(ref, FAILURE)

@@ -306,8 +306,7 @@ async def test_the_newest_attempts_are_kept(client: TaskClient, worker: Scripted
 
 async def test_output_of_a_revoked_lease_is_kept(client: TaskClient, worker: ScriptedWorker) -> None:
     task_id = (await client.submit()).task_id
-    (lease,) = await worker.take()
-    await worker.start(lease)
+    lease = await worker.run()
     await client.cancel(task_id, force=True)
     released = worker_pb.Released(reason=worker_pb.RELEASE_REASON_EXPIRED, started=True)
     output = RunOutput(stderr="stopped by a signal")

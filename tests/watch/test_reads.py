@@ -32,8 +32,7 @@ pytestmark = pytest.mark.integration
 
 
 def read(scheduling: Scheduling, scope: Scope, after: int, until: int) -> ChangePage:
-    page: ChangePage = scheduling.run(changes.read_selected, Selection(scope=scope), after, until, changes.MAX_PAGE)
-    return page
+    return scheduling.run(changes.read_selected, Selection(scope=scope), after, until, changes.MAX_PAGE)
 
 
 def last(scheduling: Scheduling) -> int:

@@ -27,12 +27,12 @@ from scheduler_svc.transactions import Database, make_engine
 from scheduler_svc.watch import watchers as sending
 from scheduler_svc.webhooks.work import create_webhook
 from tests.harness.client import refused
-from tests.harness.maker import new_account
+from tests.harness.maker import batch, new_account, submitted
 from tests.harness.replicas import channel_to, serving_all
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.stubs import TaskServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
-from tests.harness.watching import Mover, batch, first_event, moves_of, submitted, watching
+from tests.harness.watching import Mover, first_event, moves_of, watching
 
 pytestmark = pytest.mark.contract
 

@@ -25,12 +25,12 @@ from scheduler_svc.watch.work import Selection
 from tests.harness.client import bad_fields, refused
 from tests.harness.cluster import Databases
 from tests.harness.database_faults import APPLICATION, foreign_lock
-from tests.harness.maker import TaskClient, new_account
+from tests.harness.maker import TaskClient, new_account, submitted
 from tests.harness.scheduling import sent
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.stubs import TaskServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
-from tests.harness.watching import Mover, Watcher, moves_of, submitted, watching
+from tests.harness.watching import Mover, Watcher, moves_of, watching
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
@@ -88,8 +88,7 @@ async def test_a_task_is_followed_from_its_present_state_to_its_end(
         first = await watcher.next()
         assert first.task == await client.listed(task_id)
         assert first.previous_status == task_pb2.TASK_STATUS_UNSPECIFIED
-        (lease,) = await worker.take()
-        await worker.start(lease)
+        lease = await worker.run()
         await worker.complete(lease)
         leased, started, completed = await watcher.take(3)
     assert moves_of([leased, started, completed]) == [(task_id, before, after) for before, after in LIFE[1:]]

@@ -72,8 +72,7 @@ def test_what_a_killed_scheduler_was_delivering_is_repeated_by_another_under_its
     scheduling.cancel(scheduling.submit_one())
 
     def claimed() -> list[DeliveryAttempt]:
-        attempts: list[DeliveryAttempt] = scheduling.run(webhooks.next_round, [], {}, 10).attempts
-        return attempts
+        return scheduling.run(webhooks.next_round, [], {}, 10).attempts
 
     (first,) = claimed()
     assert claimed() == []

@@ -26,9 +26,9 @@ from scheduler_svc.webhooks import work as deliveries
 from tests.api.cases import NOTHING, OTHER_PAGE, OWN, Bad, Good, missing, of, wrong_state
 from tests.harness.client import invalid_state, not_found, pages_of, refused
 from tests.harness.database_faults import locked_table
-from tests.harness.maker import Maker, new_account
+from tests.harness.maker import Maker, new_account, submitted
 from tests.harness.receivers import DELIVERED, EXHAUSTED, PENDING, Hooks, Receiver, receiving, status
-from tests.harness.replicas import channel_to, serving, serving_beside
+from tests.harness.replicas import channel_to, serving_beside
 from tests.harness.scheduling import sql
 from tests.harness.stubs import TaskServiceAsyncStub, WebhookServiceAsyncStub
 
@@ -38,9 +38,9 @@ APPROVE, REJECT = content_pb.REVIEW_DECISION_APPROVE, content_pb.REVIEW_DECISION
 
 
 @pytest.fixture
-async def replica(db_url: str) -> AsyncIterator[Replica]:
-    async with serving(db_url, webhook_allow="127.0.0.0/8") as replica:
-        yield replica
+def replica_settings() -> dict[str, str]:
+    """Those of one whose webhooks may lead to this machine."""
+    return {"webhook_allow": "127.0.0.0/8"}
 
 
 class Site(Hooks):
@@ -64,8 +64,7 @@ class Site(Hooks):
 
     async def end_a_task(self, account: int = 0) -> str:
         """Submits a task and cancels it."""
-        request = task_pb.SubmitTaskRequest(account_id=account or self.account, topic="a topic")
-        task_id = (await self.tasks.SubmitTask(request)).task.task_id
+        task_id = await submitted(self.tasks, account or self.account)
         await self.tasks.CancelTask(task_pb.CancelTaskRequest(task_id=task_id))
         return task_id
 
@@ -157,8 +156,7 @@ class TestEvents:
     async def test_a_failure_that_is_retried_is_no_end(self, site: Site, maker: Maker) -> None:
         hook = await site.hook("task.ended")
         for auto_retry in (True, False):
-            request = task_pb.SubmitTaskRequest(account_id=maker.account, topic="a topic", auto_retry=auto_retry)
-            task_id = (await maker.tasks.SubmitTask(request)).task.task_id
+            task_id = await submitted(maker.tasks, maker.account, auto_retry=auto_retry)
             await maker.worker.fail(await maker.worker.run())
             await maker.worker.heartbeat(0)
         await site.until(hook, DELIVERED)
@@ -183,8 +181,7 @@ class TestEvents:
                 late = await stack.enter_async_context(starting)
                 channel = await stack.enter_async_context(channel_to(late))
                 tasks = TaskServiceAsyncStub(channel)
-                request = task_pb.SubmitTaskRequest(account_id=site.account, topic="a topic")
-                cancel = task_pb.CancelTaskRequest(task_id=(await tasks.SubmitTask(request)).task.task_id)
+                cancel = task_pb.CancelTaskRequest(task_id=await submitted(tasks, site.account))
                 with refused(StatusCode.UNAVAILABLE, "LOCK_TIMEOUT"):
                     await tasks.CancelTask(cancel)
             await tasks.CancelTask(cancel)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,6 @@ from contentgen.service.settings import SettingsError
 from contentgen.validity import earliest_expiry
 from scheduler_svc.replica.replica import Replica
 from tests.harness.credentials import line, write
-from tests.harness.replicas import serving
 from tests.harness.scrape import Scrape
 from tests.harness.waiting import PATIENCE_S, wait_until_async
 from tests.harness.worker_process import WorkerProcess
@@ -43,15 +43,9 @@ def put(certificates: Path, folder: Path, *, server: str, client: str, authority
 
 
 @pytest.fixture
-async def replica(db_url: str, folder: Path) -> AsyncIterator[Replica]:
-    async with serving(
-        db_url,
-        tokens_file=folder / "tokens",
-        tls_cert=folder / "server.pem",
-        tls_key=folder / "server.key",
-        tls_client_ca=folder / "client-ca.pem",
-    ) as replica:
-        yield replica
+def replica_settings(folder: Path) -> dict[str, Any]:
+    files = {"tokens_file": "tokens", "tls_cert": "server.pem", "tls_key": "server.key"}
+    return {name: folder / file for name, file in {**files, "tls_client_ca": "client-ca.pem"}.items()}
 
 
 def settings_of(folder: Path) -> dict[str, str]:

@@ -36,7 +36,7 @@ from lab.benchmarks import conditions
 from lab.benchmarks.command import lent_folder, run_measurement
 from lab.benchmarks.kept import add_arguments, line_of, show_kept
 from lab.benchmarks.peers import figures, rounds
-from lab.benchmarks.peers.contenders import ALL, CONTENTGEN, OURS, Contender, Store
+from lab.benchmarks.peers.figures import ALL, CONTENTGEN, OURS, Contender, Store
 from lab.benchmarks.peers.rounds import REDIS_SERVER, NoRedis, WorkerFailed
 
 PYTHON = Path("build/peers-venv/bin/python")

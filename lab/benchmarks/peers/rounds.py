@@ -27,7 +27,7 @@ from lab.benchmarks.measures import Options, fresh, load_and_drain
 from lab.benchmarks.peers import figures
 from lab.benchmarks.peers.apps import peer
 from lab.benchmarks.peers.apps.peer import OURS, PLAIN, Scene, Tallies
-from lab.benchmarks.peers.contenders import Contender, Store
+from lab.benchmarks.peers.figures import Contender, Store
 from lab.benchmarks.scenario import WrongCounts
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.process import Process

@@ -27,7 +27,7 @@ from pathlib import Path
 from lab.benchmarks import conditions
 from lab.benchmarks.command import lent_folder, run_measurement
 from lab.benchmarks.kept import add_arguments, line_of, show_kept
-from lab.benchmarks.peers.contenders import OURS
+from lab.benchmarks.peers.figures import OURS
 from lab.benchmarks.scale import tables
 from lab.benchmarks.scale.case import Case, Row, Run, Sizes, read_rows
 from lab.benchmarks.scale.tables import CASES

@@ -12,7 +12,6 @@ from lab.fuzz.generating import spoilt
 from scheduler_svc.assets.media_types import MAX_SIDE, PICTURES, Looks
 from scheduler_svc.assets.objects import LOOKED_AT
 from scheduler_svc.domain.content import Media
-from tests.harness import hostile_pictures as costly
 from tests.harness import pictures
 
 _SIZES = (100, 10_000, 10_000, LOOKED_AT + 7)
@@ -23,11 +22,11 @@ def picture(source: random.Random) -> bytes:
     """Returns up to some more bytes than are looked at."""
     size = source.choice(_SIZES)
     makers = (
-        costly.ico_of_a_huge_png,
-        costly.gif_of_huge_dimensions,
-        lambda: costly.jpeg_of_empty_segments(size),
-        lambda: costly.png_of_empty_chunks(size),
-        lambda: costly.tiff_of_many_tiles(10, size // 40),
+        pictures.ico_of_a_huge_png,
+        pictures.gif_of_huge_dimensions,
+        lambda: pictures.jpeg_of_empty_segments(size),
+        lambda: pictures.png_of_empty_chunks(size),
+        lambda: pictures.tiff_of_many_tiles(10, size // 40),
         lambda: _avif(source, size),
         lambda: pictures.jpeg(source.choice((b"", b"\xff\xe1\0\2" * 9, b"\xff" * size, bytes(size)))),
         lambda: pictures.png_header(source.choice((0, 1, 2**31, 2**32 - 1)), source.randrange(3)),

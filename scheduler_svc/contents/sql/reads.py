@@ -24,12 +24,14 @@ from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import Asset, Content, ContentFilter, LeftOut, PublishStatus, ReviewStatus
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.publishing.sql import SEEN_STATUS, shown_time
-from scheduler_svc.schema.tables import NOT_APPROVED
 
 MAX_EXAMINED = 5_000
 """Contents of which a page finds out whether they match: a few ms, with a search some 50."""
 
 ContentPage = Page[Content, int]
+
+_NOT_APPROVED = f"review_status <> {ReviewStatus.APPROVED}"
+"""The condition of the indexes by review, and spelt like it."""
 
 ENTRY_STATUS = f"(SELECT {SEEN_STATUS} FROM publish_pool AS p WHERE p.content_id = contents.content_id)"
 """The state of a content's entry in the pool; null: it has none."""
@@ -71,7 +73,7 @@ class Selection(NamedTuple):
         """A range of ids, in words that one index alone can serve in `range_order`, whatever the planner believes."""
         columns = ", ".join([*self._prefix, "content_id"])
         values = "".join(f"{value}, " for value in self._prefix.values())
-        partial = f" AND {NOT_APPROVED}" if self.waits else ""
+        partial = f" AND {_NOT_APPROVED}" if self.waits else ""
         return f"({columns}) >= ({values}:low) AND ({columns}) < ({values}:high){partial}"
 
     @property

@@ -11,8 +11,9 @@ from scheduler_svc.database.statements import EACH_ACCOUNT, Statements, accounts
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import Review, ReviewStatus
 from scheduler_svc.domain.task import DEFAULT_PRIORITY
-from scheduler_svc.schema.tables import WAITS_FOR_REVIEW
 
+_WAITS = f"review_status = {ReviewStatus.PENDING_REVIEW}"
+"""The condition of the indexes of what waits, and spelt like it."""
 _NOT_HELD = "review_holder = NULL, review_claim_expire_time = NULL"
 
 _DECIDE = sa.text(f"""
@@ -47,7 +48,7 @@ def _claim(*, of_accounts: bool) -> sa.TextClause:
     It changes no key, so it does not skip a content that is being indexed: that lock is of the key.
     Of several accounts the oldest of each is locked, one is taken, and the others are unlocked at the commit.
     """
-    condition = f"{WAITS_FOR_REVIEW} AND (review_claim_expire_time IS NULL OR review_claim_expire_time <= now())"
+    condition = f"{_WAITS} AND (review_claim_expire_time IS NULL OR review_claim_expire_time <= now())"
     order = "ORDER BY create_time, content_id LIMIT 1"
     columns = "SELECT content_id, create_time FROM contents"
     if of_accounts:

@@ -10,7 +10,6 @@ from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import Script
 
 from scheduler_svc.schema import compatibility
-from scheduler_svc.schema.tables import metadata
 
 
 def _declare(
@@ -27,7 +26,6 @@ def _declare(
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
     transaction_per_migration=True,
     on_version_apply=_declare,
 )

@@ -20,10 +20,9 @@ import sqlalchemy as sa
 
 from scheduler_svc.database.batch import array
 from scheduler_svc.database.statements import EACH_ACCOUNT, accounts, leased
-from scheduler_svc.domain.ids import KEY_MAX, make_key
+from scheduler_svc.domain.ids import KEY_MAX, SEQUENCE_BITS, make_key
 from scheduler_svc.domain.lifecycle import RUNNING, Status
 from scheduler_svc.domain.task import TaskFilter
-from scheduler_svc.schema.tables import MISDATED
 
 MAX_EXAMINED = 5_000
 """Tasks that a page examines for a match: some 20 ms, with a topic some 50."""
@@ -32,6 +31,12 @@ CLOCK_MARGIN = timedelta(hours=1)
 tasks beyond it are in the index `tasks_misdated`."""
 MAX_MISDATED = 1_000
 """Misdated tasks that widen a span. If a filter's times hold more, its span is not narrowed."""
+
+MISDATED = f"""
+    (create_time - to_timestamp((task_key >> {SEQUENCE_BITS})::double precision / 1000))
+        NOT BETWEEN interval '-1 hour' AND interval '1 hour'
+"""
+"""The condition of that index, and spelt like it."""
 
 _OWN_STATUSES = tuple(sorted(frozenset(Status) - RUNNING - {Status.NONE}))
 _NOT_LEASED = "NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key AND NOT l.revoked OFFSET 0)"

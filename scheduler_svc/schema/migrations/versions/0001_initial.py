@@ -1,8 +1,4 @@
-"""The schema of the first release: `0001_initial.sql`, from `tables.py` and `views.py`.
-
-Until then `python -m verification.generated.schema --write` makes it anew; from then on it stays as it is, whatever
-the definitions become.
-"""
+"""The schema of the first release: `0001_initial.sql`. Until then it may change; from then on it stays as it is."""
 
 from __future__ import annotations
 
