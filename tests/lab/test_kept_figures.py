@@ -241,7 +241,7 @@ def test_a_cost_above_its_bound_is_named_with_its_times() -> None:
 
 
 def test_all_costs_are_kept() -> None:
-    paths = ("SubmitTask", "BatchSubmitTasks", "drain", "a task alone")
+    paths = ("SubmitTask", "BatchSubmitTasks", "drain")
     kept = json.loads(RATIOS.read_text())
     assert set(kept) == {f"{path}, {part}" for path in paths for part in ("scheduler", "PostgreSQL")}
     assert min(kept.values()) > 0
