@@ -12,7 +12,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,18 +95,10 @@ def take_chinese(app: Sphinx, name: str, source: list[str]) -> None:
     page = CHINESE / f"{name}.md"
     if page.exists():
         app.env.note_dependency(page)
-        text = page.read_text(encoding="utf-8").replace("<!-- untranslated -->", "\n".join(untranslated(app)))
+        text = page.read_text(encoding="utf-8")
         source[0] = text.replace("<!-- contents -->", "\n".join(_CONTENTS.findall(source[0])))
     elif name.startswith(TRANSLATED):
         source[0] = _HEADING.sub(rf"# \1\n\n{_NOT_YET}", source[0], count=1)
-
-
-def untranslated(app: Sphinx) -> Iterator[str]:
-    """Yields an item of a list for each page that is to be there in Chinese and is not."""
-    for name in sorted(app.env.found_docs):
-        if name.startswith(TRANSLATED) and not (CHINESE / f"{name}.md").exists():
-            title = _HEADING.search((DOCS / f"{name}.md").read_text(encoding="utf-8"))
-            yield f"- [{title[1] if title else name}](/{name}.md)"
 
 
 def lead_links(app: Sphinx, name: str, source: list[str]) -> None:
