@@ -378,9 +378,8 @@ async def test_a_handler_ends_with_its_call_and_nothing_is_logged(
             with refused(StatusCode.DEADLINE_EXCEEDED):
                 await tasks.GetTask(pb.GetTaskRequest(task_id="wait"), timeout=0.2)
         else:
-            call: Any = tasks.WatchTasks(pb.WatchTasksRequest())
-            if how == "refused too late":
-                call = tasks.GetTask(pb.GetTaskRequest(task_id="refuse too late"))
+            late = pb.GetTaskRequest(task_id="refuse too late")
+            call: Any = tasks.WatchTasks(pb.WatchTasksRequest()) if how == "cancel" else tasks.GetTask(late)
             await asyncio.wait_for(handlers.entered.wait(), PATIENCE_S)
             call.cancel()
         await asyncio.wait_for(handlers.left.wait(), PATIENCE_S)
