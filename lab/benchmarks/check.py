@@ -21,7 +21,7 @@ from lab.benchmarks import floors, scenario
 from lab.benchmarks.command import lent_folder, run_measurement
 from lab.benchmarks.conditions import this_machine
 from lab.benchmarks.measures import IN_FLIGHT, Options, fresh
-from lab.benchmarks.stack import Cpu, Stack
+from lab.benchmarks.stack import Cpu, Stack, used_by
 
 RATIOS = Path(__file__).with_name("ratios.json")
 BOUND = 1.3
@@ -73,12 +73,11 @@ async def _round(stack: Stack, number: int) -> dict[str, Cpu]:
 
 async def _bare_call(stack: Stack) -> float:
     """Returns the CPU seconds that a server which does nothing takes for a call."""
-    async with floors.bare_process(stack) as server:
-        process = psutil.Process(server.pid)
-        before = process.cpu_times()
-        await scenario.load(stack, _CALLS, batch=1, in_flight=64, target=str(server.first["target"]))
-        after = process.cpu_times()
-    return (after.user + after.system - before.user - before.system) / _CALLS
+    async with floors.bare_server(stack) as server:
+        processes = [psutil.Process(server.pid)]
+        before = used_by(processes)
+        await scenario.load(stack, _CALLS, batch=1, in_flight=64, target=server.first["target"])
+        return (used_by(processes) - before) / _CALLS
 
 
 def worse(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
@@ -107,10 +106,11 @@ async def _run(arguments: argparse.Namespace) -> int:
         return 0
     lost = worse(former, now)
     for _ in range(_MORE_RUNS):
-        if lost:
-            print("\nonce more, since a figure is above its bound:")
-            again = worse(former, await _measured(arguments, former))
-            lost = {name: times for name, times in again.items() if name in lost}
+        if not lost:
+            return 0
+        print("\nonce more, since a figure is above its bound:")
+        again = worse(former, await _measured(arguments, former))
+        lost = {name: times for name, times in again.items() if name in lost}
     for name, times in lost.items():
         print(f"{name} costs {times:.2f} times what it did, and may cost {BOUND} times as much")
     return 1 if lost else 0

@@ -7,15 +7,14 @@ floor is there. So a slow or a busy machine does not look like a slow program.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 
 import psutil
 import psycopg2
 
 from lab.benchmarks import payload, scenario
 from lab.benchmarks.child import Child
-from lab.benchmarks.stack import Cpu, Stack
+from lab.benchmarks.stack import Cpu, Stack, used_by
 
 UNARY_PER_SECOND = 8_400.0
 """Bare unary calls with 64 in flight, on the goals' machine."""
@@ -27,20 +26,15 @@ LIVES_PER_SECOND = 22_200.0
 _BATCH = 500
 
 
-def bare_process(stack: Stack) -> Child:
+def bare_server(stack: Stack) -> Child:
+    """Returns the process of one that does nothing; its first message has the `target`."""
     return Child("benchmarks.callers.serve_bare", stack.folder, "bare_server")
-
-
-@asynccontextmanager
-async def bare_server(stack: Stack) -> AsyncIterator[str]:
-    async with bare_process(stack) as server:
-        yield str(server.first["target"])
 
 
 async def unary_per_second(stack: Stack) -> float:
     """Measures bare unary calls of one task with 64 in flight, by the loader of the real measure."""
-    async with bare_server(stack) as target:
-        return (await scenario.load(stack, 10_000, batch=1, in_flight=64, target=target)).per_second
+    async with bare_server(stack) as server:
+        return (await scenario.load(stack, 10_000, batch=1, in_flight=64, target=server.first["target"])).per_second
 
 
 _TABLES = """
@@ -85,7 +79,7 @@ def lives(stack: Stack, tasks: int) -> scenario.Span:
                 keys = list(range(first, first + _BATCH))
                 for statement in _LIFE:
                     cursor.execute(statement, {"keys": keys, **texts})
-            cpu = psutil.Process(connection.info.backend_pid).cpu_times()
-            return scenario.Span(tasks, begin, time.monotonic(), Cpu(0, cpu.user + cpu.system))
+            cpu = used_by([psutil.Process(connection.info.backend_pid)])
+            return scenario.Span(tasks, begin, time.monotonic(), Cpu(0, cpu))
         finally:
             cursor.execute("DROP SCHEMA floor CASCADE")

@@ -32,7 +32,12 @@ class Latencies:
 async def latencies(stack: Stack, samples: int, worker_id: str = "latency-probe") -> Latencies:
     """Measures so many, one after the other; a worker id has one probe."""
     async with floors.bare_server(stack) as bare:
-        options = {"floor": bare, "worker_id": worker_id, "samples": samples, "accounts": stack.accounts}
+        options = {
+            "floor": bare.first["target"],
+            "worker_id": worker_id,
+            "samples": samples,
+            "accounts": stack.accounts,
+        }
         async with Child(
             "benchmarks.callers.probe", stack.folder, "latency_probe", target=stack.target, **options
         ) as probe:

@@ -92,8 +92,8 @@ def test_what_a_branch_has_and_what_nobody_committed_has_changed(tree: Path) -> 
 # What a gate says of its steps, and that it leaves none of their processes.
 
 
-def shell(name: str, line: str) -> Step:
-    return Step(name, ("/bin/sh", "-c", line))
+def shell(name: str, line: str, *, alone: bool = False) -> Step:
+    return Step(name, ("/bin/sh", "-c", line), alone=alone)
 
 
 def test_a_failure_stops_no_other_step_and_each_output_is_whole(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -111,14 +111,14 @@ def test_steps_run_side_by_side(tmp_path: Path) -> None:
 
 
 def test_nothing_runs_without_what_the_steps_need(tmp_path: Path) -> None:
-    needy = shell("needy", f"touch {tmp_path}/ran")
-    assert run([needy], first=[shell("setup", "exit 1")], last=[needy]) == 1
+    needy = [shell("needy", f"touch {tmp_path}/ran", alone=alone) for alone in (False, True)]
+    assert run(needy, first=[shell("setup", "exit 1")]) == 1
     assert not (tmp_path / "ran").exists()
 
 
 def test_what_measures_runs_when_all_others_have_ended_even_badly(tmp_path: Path) -> None:
-    ended = [shell(name, f"touch {tmp_path}/{name}; exit 1") for name in "ab"]
-    assert run(ended, 2, last=[shell("measure", f"touch {tmp_path}/measured; rm {tmp_path}/a {tmp_path}/b")]) == 1
+    measure = shell("measure", f"touch {tmp_path}/measured; rm {tmp_path}/a {tmp_path}/b", alone=True)
+    assert run([measure, *(shell(name, f"touch {tmp_path}/{name}; exit 1") for name in "ab")], 2) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["measured"]
 
 

@@ -1,8 +1,7 @@
 """What every change has to pass, `.ci/run`, and what is too long for that, `.ci/release`; or some steps by their names.
 
 Those of a change run side by side, as many as the machine has cores; the tests come first since they are the longest,
-and what measures comes last.
-Those of a release take hours, one at a time, since some of them measure.
+and what measures comes last. Those of a release take hours, one at a time, since some of them measure.
 """
 
 from __future__ import annotations
@@ -26,9 +25,8 @@ STEPS = (
     Step("mutants", ("make", "mutants")),
     Step("fuzz", ("make", "fuzz", "ARGS=--seed 1 --calls 8000")),
     Step("chaos", ("make", "chaos", "ARGS=--seed 3207 --seconds 60")),
+    Step("bench-check", ("make", "bench-check"), alone=True),
 )
-MEASURES = (Step("bench-check", ("make", "bench-check")),)
-"""These have the machine for themselves."""
 
 _DEBIANS_PYTHON = "/usr/bin/python3.13"
 _DEBIAN = ("make", f"PYTHON={_DEBIANS_PYTHON}", "VENV=build/python3.13")
@@ -68,9 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     os.environ["CI"] = "1"
     if arguments[:1] == ["--release"]:
         return run(chosen(RELEASE_STEPS, arguments[1:]), first=FIRST)
-    names = {step.name for step in chosen((*STEPS, *MEASURES), arguments)}
-    steps, measures = ([step for step in group if step.name in names] for group in (STEPS, MEASURES))
-    return run(steps, os.cpu_count() or 1, FIRST, measures)
+    return run(chosen(STEPS, arguments), os.cpu_count() or 1, FIRST)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ class Step:
     command: tuple[str, ...]
     needs: Need | None = None
     """The step is skipped where this is not met."""
+    alone: bool = False
+    """The step has the machine for itself, when all others have ended."""
 
 
 @dataclass(frozen=True)
@@ -131,14 +133,14 @@ class Gate:
                 _signal(group, number)
 
 
-def run(steps: Sequence[Step], side_by_side: int = 1, first: Sequence[Step] = (), last: Sequence[Step] = ()) -> int:
-    """Returns 1 if a step failed, else 0. The steps need what those of `first` make. These and `last` run alone."""
+def run(steps: Sequence[Step], side_by_side: int = 1, first: Sequence[Step] = ()) -> int:
+    """The exit status: 0 unless a step failed. The steps need what those of `first` make, which run one by one."""
     begin = time.monotonic()
     with _terminable():
         outcomes = Gate().run(first)
         if not any(outcome.is_failure for outcome in outcomes):
-            outcomes += Gate(side_by_side).run(steps)
-            outcomes += Gate().run(last)
+            outcomes += Gate(side_by_side).run([step for step in steps if not step.alone])
+            outcomes += Gate().run([step for step in steps if step.alone])
     print("\n" + table(outcomes, time.monotonic() - begin), flush=True)
     return int(any(outcome.is_failure for outcome in outcomes))
 

@@ -199,7 +199,8 @@ def pack(folder: Path, name: str = "") -> Path:
 
 def write_notes(release: Release, changes: str, archives: Sequence[Path]) -> None:
     """Writes NOTES.md, the text of the release's page, and SHA256SUMS."""
-    rows = "".join(f"| `{archive.name}` | `{digest(archive)}` |\n" for archive in archives)
+    digests = {archive.name: digest(archive) for archive in archives}
+    rows = "".join(f"| `{name}` | `{sha256}` |\n" for name, sha256 in digests.items())
     notes = FOLDER / "NOTES.md"
     text = (
         f"# contentgen {release.version}",
@@ -207,7 +208,8 @@ def write_notes(release: Release, changes: str, archives: Sequence[Path]) -> Non
         _FILES.format(commit=release.commit) + rows,
     )
     notes.write_text("\n\n".join(text), encoding="utf-8")
-    sums = (f"{digest(file)}  {file.name}\n" for file in (*archives, notes))
+    digests[notes.name] = digest(notes)
+    sums = (f"{sha256}  {name}\n" for name, sha256 in digests.items())
     (FOLDER / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
     print(f"all of it is in {FOLDER.relative_to(ROOT)}, with NOTES.md and SHA256SUMS")
 
