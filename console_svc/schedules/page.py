@@ -22,6 +22,7 @@ from console_svc.web.language import ZH, Texts, language_of, refused, text
 from console_svc.web.paging import account_page
 from console_svc.web.sessions import Session
 from console_svc.web.values import UTC_ZONE, in_zone, zone_named, zone_names, zone_of
+from console_svc.web.violations import violation
 from contentgen import (
     CatchUp,
     FailedPrecondition,
@@ -66,14 +67,14 @@ class Schedules(Page):
     async def preview(self, request: Request, session: Session) -> Response:
         """Shows what a cron line says, and when it would run, while it is typed."""
         line, zone = (request.query_params.get(name, "").strip() for name in ("cron", "time_zone"))
-        runs, problem = [], ""
+        runs, problems = [], []
         try:
             if line and session.may("ScheduleService/GetNextRuns"):
                 runs = await session.client.get_next_runs(line, time_zone=zone or "UTC")
         except InvalidArgument as error:
-            problem = "; ".join(f"{name} {description}" for name, description in error.field_violations)
-        words = "" if problem else in_words(line, language_of(request))
-        values = {"words": words, "preview_runs": local_times(runs, zone or "UTC"), "problem": problem}
+            problems = [violation(description) for _, description in error.field_violations]
+        words = "" if problems else in_words(line, language_of(request))
+        values = {"words": words, "preview_runs": local_times(runs, zone or "UTC"), "problems": problems}
         return self._site.render(request, "schedules/preview.html", values, session)
 
     @get("/schedules/{schedule_id:int}")
@@ -133,7 +134,7 @@ class Schedules(Page):
             "form": form,
             "words": in_words(form.typed.get("cron", ""), language) if "cron" not in form.problems else "",
             "preview_runs": (),
-            "problem": "",
+            "problems": (),
             "zones": sorted(zone_names()),
             "fields": OF_A_SCHEDULE,
         }

@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo
 
 from console_svc.submits.fields import TYPED, Values, read
 from console_svc.web.forms import BadValue, Form
-from console_svc.web.language import refused, text
+from console_svc.web.language import PageText, filled, refused, text
 from console_svc.web.sessions import Session
+from console_svc.web.violations import violation
 from console_svc.web.work import Work, patiently
 from contentgen import NewTask, RequestError, ResourceNotFoundException
 from contentgen.client.tasks import OF_ONE_SUBMIT, batches
@@ -184,5 +185,7 @@ def _refused(error: RequestError, batch: Sequence[Row]) -> dict[int, str]:
     reasons = {}
     for field, description in error.field_violations:
         if (index := _INDEX.match(field)) and int(index[1]) < len(batch):
-            reasons[batch[int(index[1])].line] = f"{_INDEX.sub('', field)}: {description}"
+            name = _INDEX.sub("", field)
+            label = PageText(TYPED[name].label) if name in TYPED else name
+            reasons[batch[int(index[1])].line] = filled(text("{field}: {why}"), field=label, why=violation(description))
     return reasons

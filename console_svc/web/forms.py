@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from console_svc.web.language import filled, refused, text
 from console_svc.web.values import UTC_ZONE, moment, number_of, zone_named
+from console_svc.web.violations import violation
 from contentgen import RequestError, ResourceNotFoundException
 
 MAX_FORM = 8 << 20
@@ -86,7 +87,7 @@ class Form:
 
     def refused(self, error: RequestError) -> None:
         """Takes over what the schedulers say: beside the fields that they name, else of the account or of the whole."""
-        pairs = ((self._field(path), description) for path, description in error.field_violations)
+        pairs = ((self._field(path), violation(description)) for path, description in error.field_violations)
         problems = {name: description for name, description in pairs if name}
         account = isinstance(error, ResourceNotFoundException) or error.reason in _OF_ACCOUNT
         self.problems |= problems or {self._field("account_id") if account else "": refused(error)}

@@ -99,18 +99,17 @@ class Texts:
             translation = self._translations.ngettext(known.one, text, 1 if str(values.get("n")) == "1" else 2)
         else:
             translation = self._translations.gettext(text) if text else text  # gettext has its header there
-        refusals = {name: value for name, value in values.items() if isinstance(value, PageText) and value.reason}
-        if refusals:
+        values |= (nested := {name: self(value) for name, value in values.items() if isinstance(value, PageText)})
+        if any(isinstance(value, Markup) for value in nested.values()):
             translation = Markup("{}").format(translation)
-            values |= {name: self._refused(refusal) for name, refusal in refusals.items()}
         return translation.format(**values) if values else translation
 
     def _refused(self, text: PageText) -> str:
-        """Returns the reason in the page's language, and in small what the schedulers said."""
+        """Returns the reason in the page's language; what the schedulers said is shown where one points at it."""
         reason = self._translations.gettext(text.reason)
         if reason == text.reason:
             return text
-        return Markup('{} <small lang="en" class="said">{}</small>').format(reason, text)
+        return Markup('<span title="{}">{}</span>').format(text, reason)
 
     def counted(self, one: str, many: str, **values: object) -> str:
         return self(plural(one, many), **values)

@@ -132,7 +132,7 @@ def test_the_text_of_one_thing_is_not_that_of_several() -> None:
 def test_a_refusal_is_said_in_both_languages_and_is_no_html() -> None:
     refusal = refused(RequestError("<b> is {full}", code="RESOURCE_EXHAUSTED", reason="QUEUE_FULL"))
     assert Texts(ENGLISH)(refusal) == "<b> is {full}"
-    chinese = '队列已满，请稍后再试。 <small lang="en" class="said">&lt;b&gt; is {full}</small>'
+    chinese = '<span title="&lt;b&gt; is {full}">队列已满，请稍后再试。</span>'
     assert Texts(ZH)(refusal) == chinese
     assert Texts(ZH)("It stopped: {why}", why=refusal) == f"已停止：{chinese}"
     assert Texts(ZH)(refused(RequestError("a proxy's", code="UNKNOWN"))) == "a proxy's"

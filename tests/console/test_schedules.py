@@ -146,4 +146,4 @@ def test_the_preview_follows_what_is_typed(place: Place, page: Page) -> None:
     page.locator("#field-cron").fill("30 8 * * 1-5")
     expect(preview).to_contain_text("在 08:30，星期一到星期五")
     page.locator("#field-cron").fill("30 8")
-    expect(preview).to_contain_text("must have five fields")
+    expect(preview).to_contain_text("须有五个字段")
