@@ -182,7 +182,7 @@ def _refused(error: RequestError, batch: Sequence[Row]) -> dict[int, str]:
     """Returns why rows were refused, by line; empty if the error does not say which."""
     if len(batch) == 1:
         return {batch[0].line: refused(error, _INDEX.sub("", error.message))}
-    reasons = {}
+    reasons: dict[int, str] = {}
     for field, description in error.field_violations:
         if (index := _INDEX.match(field)) and int(index[1]) < len(batch):
             name = _INDEX.sub("", field)
