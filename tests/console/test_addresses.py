@@ -101,13 +101,13 @@ def test_a_proxy_may_name_the_token(told_tokens: Console) -> None:
 
 def test_the_proxy_s_token_beats_a_cookie_of_another(told_tokens: Console) -> None:
     browser = Visitor(told_tokens.url)
-    assert "operator ·" in browser.get("/tasks", **{"X-Desk-Token": OPERATOR}).text
+    assert ">operator</span> ·" in browser.get("/tasks", **{"X-Desk-Token": OPERATOR}).text
     (old_cookie,) = browser.cookies
     assert "viewer ·" in browser.get("/tasks", **{"X-Desk-Token": VIEWER}).text
     browser.cookies.set_cookie(old_cookie)
     assert browser.get("/tasks", **{"X-Desk-Token": "nobody's"}).url.endswith("/login?next=%2Ftasks")
     assert browser.get("/tasks").url.endswith("/login?next=%2Ftasks")
-    assert "operator ·" in browser.get("/tasks", **{"X-Desk-Token": OPERATOR}).text
+    assert ">operator</span> ·" in browser.get("/tasks", **{"X-Desk-Token": OPERATOR}).text
 
 
 def test_a_proxy_that_names_tokens_hinders_nobody_where_none_are_asked_for(tmp_path: Path) -> None:
