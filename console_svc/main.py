@@ -20,7 +20,7 @@ from console_svc.serving import MAX_CONNECTIONS, MIN_OPEN_FILES, OPEN_FILES_FOR_
 from contentgen import variables
 from contentgen.service.files import expiries
 from contentgen.service.launch import most_connections, raise_open_files
-from contentgen.service.logs import follow_level_signals, ignore_level_signals
+from contentgen.service.logs import follow_level_signals, ignore_level_signals, say_why_not
 from contentgen.service.metrics import MetricsEndpoint, listen
 from contentgen.service.settings import EXIT_STATUS, SettingsError, variable_of
 from contentgen.service.values import Address
@@ -48,7 +48,7 @@ def main() -> None:
         pages = Server(build(settings, metrics), connections, cert=cert, key=key)
         endpoint = _scraped(settings, metrics, pages)
     except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
+        say_why_not("contentgen-console", *error.problems)
         sys.exit(EXIT_STATUS)
     configure_logging(settings.log_level)
     for notice in variables.notices(os.environ):

@@ -26,7 +26,7 @@ import structlog
 import uvloop
 
 from contentgen.service.launch import end_without, raise_open_files
-from contentgen.service.logs import follow_level_signals, ignore_level_signals
+from contentgen.service.logs import follow_level_signals, ignore_level_signals, say_why_not
 from contentgen.service.settings import EXIT_STATUS, SettingsError, exports_traces
 from contentgen.service.values import Address
 from scheduler_svc.assets.stores import FolderStore
@@ -82,12 +82,17 @@ def main() -> None:
         for notice in notices(os.environ):
             _log.warning(notice, action="settings")
         _serve(settings, _tracer())
-    except (SettingsError, PostgresError, UnsupportedSchema) as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(EXIT_STATUS)
+    except SettingsError as error:
+        sys.exit(_cannot_start(EXIT_STATUS, *error.problems))
+    except (PostgresError, UnsupportedSchema) as error:
+        sys.exit(_cannot_start(EXIT_STATUS, str(error)))
     except MigrationStuck as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(1)
+        sys.exit(_cannot_start(1, str(error)))
+
+
+def _cannot_start(status: int, *problems: str) -> int:
+    say_why_not("contentgen-scheduler", *problems)
+    return status
 
 
 def _command(path: str) -> Callable[[Sequence[str]], int]:

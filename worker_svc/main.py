@@ -18,7 +18,7 @@ from typing import NoReturn
 import structlog
 
 from contentgen import variables
-from contentgen.service.logs import ignore_level_signals
+from contentgen.service.logs import ignore_level_signals, say_why_not
 from contentgen.service.settings import EXIT_STATUS, SettingsError, exports_traces
 from contentgen.version import own_version
 from worker_svc import config_command, try_command
@@ -92,6 +92,5 @@ def _serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, *, trac
 
 
 def _cannot_start(*problems: str) -> int:
-    for problem in problems:
-        print(f"contentgen-worker: {problem}", file=sys.stderr)  # noqa: T201 - no log is configured yet
+    say_why_not("contentgen-worker", *problems)
     return EXIT_STATUS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -147,7 +148,7 @@ def test_the_grants_that_are_told_help(documented: Place) -> None:
     documented.sql("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM contentgen_app")
     documented.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO contentgen_app")
     refusal = documented.refused(role=SERVING)
-    documented.sql(*(line.strip() for line in refusal.splitlines() if line.startswith("  GRANT ")))
+    documented.sql(*(event["event"] for event in map(json.loads, refusal.splitlines()) if "  GRANT " in event["event"]))
     with running_stack(documented.url(SERVING)) as stack:
         stack.scheduler().start()
 

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.integration
 # A service that is forked is the one that its command starts.
 
 
-WRONG = {"CONTENTGEN_LEASE_TTL": "soon"}
+WRONG = {"CONTENTGEN_LEASE_TTL": "soon", "CONTENTGEN_LOG_FORMAT": "console"}
 
 
 def service(folder: Path, command: str, *arguments: str, **settings: str) -> Process:
