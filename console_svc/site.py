@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -24,6 +24,7 @@ from console_svc.web.rendering import Renderer
 from console_svc.web.schedulers import Schedulers
 from console_svc.web.security import CSRF_FIELD, SignInTries, address_of, is_local, page_before, same_origin, same_text
 from console_svc.web.sessions import AGE_LIMIT, REVOKED, SIGNED_OUT, SIGNED_OUT_EVERYWHERE, Session, Sessions
+from console_svc.web.standing import Count
 from console_svc.web.work import Work, WorkRegistry, soon
 from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
@@ -40,8 +41,12 @@ UNSURE = text(
     "No answer came from the schedulers that says whether this was done: it may have been. What you typed is still"
     " here: look before you send it again."
 )
+EDITING, OPERATION = text("Editing"), text("Operation")
+"""The groups of the navigation."""
 BY_SCRIPT = "hx-boosted"
 """The header of a form that a script has sent in place of the browser: where to go next is said to the script."""
+WITH_NOTICES = "form"
+"""What a script says that shows the notices of the page that it asks for."""
 NOT_NAMED = text("The proxy before this console signs users in, and it has named no token.")
 UNKNOWN_TO_US = text("The schedulers do not know the token that the proxy before this console has named.")
 Handler = Callable[..., Awaitable[Response]]
@@ -54,12 +59,17 @@ _log = structlog.get_logger(__name__)
 
 
 class Link(NamedTuple):
-    """A page in the navigation, which is in the order of `place`, for those who may call `method`."""
+    """A page in the navigation, which is in the order of `place`, for those who may call `method`.
+
+    `group` is the text above those that belong together; empty: it stands apart. `counted` returns what waits there.
+    """
 
     path: str
     label: str
     place: int
     method: str = ""
+    group: str = OPERATION
+    counted: Count | None = None
 
 
 class Page:
@@ -129,7 +139,7 @@ class Site:
         self.work = WorkRegistry()
         self.renderer = Renderer(settings.console_prefix)
         self.links: Sequence[Link] = ()
-        self.when_changed: list[Callable[[Session], None]] = []
+        self.when_changed: list[Callable[[Session], None]] = [lambda session: session.standing.forget()]
         """Called before a form of a session changes something."""
         self._tokens_until = 0.0
         self._cookie = "__Host-session" if settings.secure else "session"
@@ -167,8 +177,10 @@ class Site:
         common_values = {
             "session": session,
             "links": self.offered(session),
-            # a script takes `main`, without notices
-            "notices": session.take_notices() if session and "hx-request" not in request.headers else (),
+            # a script takes `main`, without notices, unless it is that of a form
+            "notices": session.take_notices(request.url.path)
+            if session and request.headers.get("hx-request", WITH_NOTICES) == WITH_NOTICES
+            else (),
         }
         return HTMLResponse(self.renderer.text(request, template, {**common_values, **values}), BAD if bad else status)
 
@@ -249,7 +261,12 @@ class Site:
                 return self._away(request, None)
             if session is None:
                 return self._to_sign_in(request)
+            if request.method == "GET":
+                counted = {link.path: link.counted for link in self.offered(session) if link.counted}
+                await session.standing.renew(session, counted)
             response = await self._served(handler, request, session)
+            if response.status_code == SEE_OTHER:
+                session.led(request.url.path, urlsplit(response.headers["location"]).path)
             if response.status_code == SEE_OTHER and BY_SCRIPT in request.headers:
                 response = Response(status_code=NO_CONTENT, headers={"hx-redirect": response.headers["location"]})
             if request.cookies.get(self._cookie) != session.key and self.sessions.find(session.key):

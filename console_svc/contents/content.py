@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from console_svc.articles.texts import SHOWN, Picture, Pictures, as_written
-from console_svc.site import BAD, CONFLICT, NOT_FOUND, SEE_OTHER, Link, NotDone, Page, Site, get, post, present
+from console_svc.site import BAD, CONFLICT, EDITING, NOT_FOUND, SEE_OTHER, Link, NotDone, Page, Site, get, post, present
 from console_svc.web.forms import Form, lines, texts_of, typed_of
 from console_svc.web.language import refused, text
 from console_svc.web.paging import MAX_FETCH, PAGE_SIZE, all_of, first_of
@@ -56,7 +56,7 @@ _SENT_BACK = re.compile(r"\s*→ (task-[0-9a-f]+)\Z")
 
 
 class Contents(Page):
-    link = Link("/contents", "Contents", 50, "ContentService/ListContents")
+    link = Link("/contents", "Contents", 50, "ContentService/ListContents", EDITING)
 
     @get("/contents")
     async def show(self, request: Request, session: Session) -> Response:

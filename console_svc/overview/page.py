@@ -25,7 +25,7 @@ RUNNING = 12
 
 
 class Overview(Page):
-    link = Link("/", "Overview", 10)
+    link = Link("/", "Overview", 10, group="")
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)

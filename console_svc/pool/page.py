@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console_svc.pool.calendar import by_day, row_of, span_of, week_of
-from console_svc.site import Link, NotDone, Page, get, post, present
+from console_svc.site import EDITING, Link, NotDone, Page, get, post, present
 from console_svc.web.forms import Form, texts_of, typed_of
 from console_svc.web.language import refused, text
 from console_svc.web.paging import MAX_FETCH, fetched, first_of, page_number, page_of
@@ -28,7 +28,7 @@ MAX_ATTEMPTS = 200
 
 
 class PublishPool(Page):
-    link = Link("/pool", "Publish pool", 60, "ContentService/ListPublishPool")
+    link = Link("/pool", "Publish pool", 60, "ContentService/ListPublishPool", EDITING)
 
     @get("/pool")
     async def show(self, request: Request, session: Session) -> Response:

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console_svc.contents.content import ABSENT, answering_task, article_of, brief_of, claimed, read_label, sent_back
-from console_svc.site import BAD, CONFLICT, NO_CONTENT, Link, Page, get, post, present
+from console_svc.site import BAD, CONFLICT, EDITING, NO_CONTENT, Link, Page, get, post, present
 from console_svc.web.forms import Form, text_of, texts_of, typed_of
 from console_svc.web.language import refused, text
 from console_svc.web.paging import PAGE_SIZE, first_of
@@ -34,14 +34,22 @@ from contentgen import (
     Unauthenticated,
 )
 
+MAX_COUNTED = 99
 MAX_TRIES = 10
 """Articles that others may take while one is being opened."""
 DECIDED = text("Someone else has decided already.")
 CHANGED = text("Someone has changed it since you read it. This is the present version: read it again.")
 
 
+async def articles_waiting(session: Session) -> str:
+    """Returns how many articles wait, as the navigation shows it; empty for none."""
+    contents = session.client.iter_contents(review_status="pending_review", page_size=MAX_COUNTED + 1)
+    first_contents, more = await first_of(contents, MAX_COUNTED)
+    return f"{MAX_COUNTED}+" if more else str(len(first_contents) or "")
+
+
 class ReviewDesk(Page):
-    link = Link("/review", "Review desk", 40, "ContentService/ReviewContent")
+    link = Link("/review", "Review desk", 40, "ContentService/ReviewContent", EDITING, articles_waiting)
 
     @get("/review")
     async def open_next(self, request: Request, session: Session) -> Response:

@@ -15,7 +15,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 
-from console_svc.site import Link, Page, get, post, present
+from console_svc.site import EDITING, Link, Page, get, post, present
 from console_svc.submits.fields import OF_A_SCHEDULE, TYPED, as_typed, read
 from console_svc.web.forms import Form, lines, texts_of
 from console_svc.web.language import ZH, Texts, language_of, refused, text
@@ -37,7 +37,7 @@ GONE = text("There is no such schedule.")
 
 
 class Schedules(Page):
-    link = Link("/schedules", "Schedules", 70, "ScheduleService/ListSchedules")
+    link = Link("/schedules", "Schedules", 70, "ScheduleService/ListSchedules", EDITING)
 
     @get("/schedules")
     async def show(self, request: Request, session: Session) -> Response:

@@ -11,12 +11,44 @@ function news(said) {
 const page = document.documentElement.lang;
 const locale = navigator.languages.find((it) => it.slice(0, 2) === page.slice(0, 2)) || page;
 
+const UNITS = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
+
+function ago(time) {
+  const seconds = (time - Date.now()) / 1000;
+  const [unit, length] = UNITS.find(([, length]) => Math.abs(seconds) >= length) || ["second", 1];
+  const said = relative.format(Math.trunc(seconds / length), unit);
+  return said.replace(/(\d)(?=\p{Script=Han})/u, "$1 ");
+}
+
+function exact(time) {
+  const today = time.toDateString() === new Date().toDateString();
+  return time.toLocaleString(locale, today ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" });
+}
+
 function localTimes() {
-  for (const time of document.querySelectorAll("time[datetime]")) {
-    const local = new Date(time.dateTime).toLocaleString(locale, { dateStyle: "medium", timeStyle: "medium" });
-    if (time.textContent === local) continue;
-    time.title = time.textContent;
-    time.textContent = local;
+  for (const element of document.querySelectorAll("time[datetime]")) {
+    const time = new Date(element.dateTime);
+    const said = "exact" in element.dataset ? exact(time) : ago(time);
+    if (element.textContent !== said) element.textContent = said;
+    element.title = time.toLocaleString(locale, { dateStyle: "full", timeStyle: "medium" });
+  }
+}
+setInterval(localTimes, 10000);
+
+// On a phone a row of a list is a card: its cells say what they are.
+function labelCells() {
+  for (const table of document.querySelectorAll(".wide > table:not([data-history])")) {
+    const labels = [...table.tHead.rows[0].cells].map((head) => head.textContent.trim());
+    table.classList.add("stacked");
+    table.setAttribute("role", "table");
+    for (const row of table.querySelectorAll("tr")) row.setAttribute("role", "row");
+    for (const row of table.tBodies[0].rows) {
+      [...row.cells].forEach((cell, i) => {
+        cell.setAttribute("role", cell.tagName === "TH" ? "rowheader" : "cell");
+        if (i && labels[i]) cell.dataset.label = labels[i];
+      });
+    }
   }
 }
 
@@ -39,8 +71,20 @@ document.addEventListener("back", () => news(""));
 htmx.registerExtension("opened", {
   htmx_before_morph_attr: (element, { attrName }) => !(attrName === "open" && element.matches("details")),
 });
-document.addEventListener("htmx:after:swap", localTimes);
-document.addEventListener("DOMContentLoaded", localTimes);
+for (const event of ["DOMContentLoaded", "htmx:after:swap"]) {
+  document.addEventListener(event, localTimes);
+  document.addEventListener(event, labelCells);
+}
+// What stands in a page when it is loaded, no reader of screens says.
+document.addEventListener("DOMContentLoaded", () => {
+  const notices = document.querySelector("#notices");
+  const said = [...notices.children];
+  notices.replaceChildren();
+  setTimeout(() => notices.replaceChildren(...said), 100);
+});
+document.addEventListener("click", ({ target }) => {
+  for (const pick of document.querySelectorAll(".pick[open]")) if (!pick.contains(target)) pick.open = false;
+});
 document.addEventListener("DOMContentLoaded", () => {
   for (const zone of document.querySelectorAll("[data-zone]")) {
     const input = zone.querySelector("input");

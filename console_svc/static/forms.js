@@ -9,7 +9,7 @@
   async function answerTo(form, submitter) {
     const data = new FormData(form, submitter);
     const body = form.enctype === "multipart/form-data" ? data : new URLSearchParams(data);
-    const headers = { "HX-Request": "true" };
+    const headers = { "HX-Request": "form" };
     if (!("inPlace" in form.dataset)) headers["HX-Boosted"] = "true"; // else the page that follows is swapped in
     try {
       const response = await fetch(form.getAttribute("action") || location.href, { method: "POST", body, headers });
@@ -29,6 +29,7 @@
     }
     const swap = { target: "#main", select: "#main", swap: "outerMorph", sourceElement: document.querySelector("#main") };
     await htmx.swap({ text: html, ...swap });
+    document.querySelector("#notices").replaceChildren(...page.querySelector("#notices").children);
     for (const input of document.querySelectorAll("#main input[type=file]")) input.value = "";
   }
 

@@ -14,7 +14,7 @@ from starlette.datastructures import ImmutableMultiDict, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
-from console_svc.site import FORBIDDEN, Link, NotDone, Page, get, post, present
+from console_svc.site import EDITING, FORBIDDEN, Link, NotDone, Page, get, post, present
 from console_svc.submits.fields import TYPED, of_task, read
 from console_svc.submits.sheet import ENCODINGS, MAX_ROWS, Sheet, decoded, sheet, submit
 from console_svc.web.forms import BadValue, Form, lines, texts_of
@@ -32,7 +32,7 @@ _KEY = "key"
 
 
 class New(Page):
-    link = Link("/new", "New task", 20, "TaskService/SubmitTask")
+    link = Link("/new", "New task", 75, "TaskService/SubmitTask", EDITING)
 
     @get("/new")
     async def show(self, request: Request, session: Session) -> Response:

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape
+from jinja2.runtime import Context
+from markupsafe import Markup, escape
 from starlette.requests import Request
 
 from console_svc.articles.texts import visible
-from console_svc.web.language import NAMES, Texts, language_of
+from console_svc.web.language import NAMES, PageText, Texts, language_of, plural, text
 from console_svc.web.security import CSRF_FIELD, page_before
-from contentgen.doctor.readable import UNITS
 from contentgen.submit_fields import BRIEF
 
 
@@ -27,7 +28,9 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters.update(length_of_time=length_of_time, moment=moment, visible=visible)
+        self._environment.filters.update(
+            length_of_time=length_of_time, ago=ago, moment=moment, breakable=breakable, visible=visible
+        )
         self._environment.globals.update(prefix=prefix, languages=NAMES, csrf_field=CSRF_FIELD, now=time.time)
         self._environment.globals["brief_fields"] = BRIEF
 
@@ -46,15 +49,37 @@ class Renderer:
         return self._environment.get_template(template).render({**common_values, **values})
 
 
-def length_of_time(seconds: float | None) -> str:
-    """Returns a length such as `42 s`, `3 min 5 s`, `2 h 10 min` or `4 d 2 h`; empty for None."""
+UNITS = (
+    (86_400, plural("{n} d", "{n} d")),
+    (3_600, plural("{n} h", "{n} h")),
+    (60, plural("{n} min", "{n} min")),
+    (1, plural("{n} s", "{n} s")),
+)
+"""Seconds of each unit, and how many of it a page says; the largest first."""
+
+
+@pass_context
+def length_of_time(context: Context, seconds: float | None, units: int = 2) -> str:
+    """Returns a length in its largest units, such as `42 s`, `30 min` or `2 h 10 min`; empty for None."""
     if seconds is None:
         return ""
-    whole_seconds = int(seconds)
-    for unit, name, lesser, lesser_name in UNITS:
-        if whole_seconds >= unit:
-            return f"{whole_seconds // unit} {name} {whole_seconds % unit // lesser} {lesser_name}"
-    return f"{whole_seconds} s"
+    parts: list[tuple[int, PageText]] = []
+    rest = int(seconds)
+    for unit, counted in UNITS:
+        number, rest = divmod(rest, unit)
+        if parts or number or unit == 1:
+            parts.append((number, counted))
+    return " ".join(context["_"](counted, n=n) for i, (n, counted) in enumerate(parts[:units]) if n or not i)
+
+
+@pass_context
+def ago(context: Context, iso: str | None) -> str:
+    """Returns how far an ISO 8601 time is from now, such as `5 min ago`; empty for None. A script keeps it right."""
+    if iso is None:
+        return ""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(iso)).total_seconds()
+    length = length_of_time(context, abs(seconds), units=1)
+    return str(context["_"](text("{time} ago") if seconds >= 0 else text("in {time}"), time=length))
 
 
 def moment(text: str | None) -> str:
@@ -62,3 +87,8 @@ def moment(text: str | None) -> str:
     if text is None:
         return ""
     return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def breakable(text: str | None) -> Markup:
+    """Returns a name such as WORKER_LOST, which a line may break behind each `_`."""
+    return escape(text or "").replace("_", Markup("_<wbr>"))

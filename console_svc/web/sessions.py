@@ -10,9 +10,10 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from console_svc.web.language import PageText, filled, text
+from console_svc.web.standing import Standing
 from contentgen import AsyncContentGenerationClient, Caller
 
 IDLE_LIMIT = 8 * 3_600.0
@@ -24,6 +25,8 @@ MAX_SESSIONS = 10_000
 MAX_OF_TOKEN = 20
 """Sessions of one token; beyond it the one of them that was idle for longest ends."""
 MAX_NOTICES = 5
+NOTICE_LIMIT = 60.0
+"""Seconds after which a text whose page nobody has opened is shown nowhere."""
 UNDO_TIME = 10.0
 """Seconds for which a page offers to take back what was just done."""
 SIGNED_OUT = text("You have signed out.")
@@ -35,6 +38,14 @@ REVOKED = text("The schedulers do not know your token any more.")
 UNKNOWN = text("Your session has ended, perhaps because the console was restarted.")
 
 T = TypeVar("T")
+
+
+class Notice(NamedTuple):
+    """`page`: the path of the page that shows it; empty while that is not known, and then any."""
+
+    text: PageText
+    page: str
+    time: float
 
 
 @dataclass(slots=True)
@@ -50,7 +61,8 @@ class Session:
     used: float
     when_ended: set[Callable[[], None]] = field(default_factory=set)
     """Called once it has ended, unless it has only become too old."""
-    _notices: list[PageText] = field(default_factory=list)
+    standing: Standing = field(default_factory=Standing)
+    _notices: list[Notice] = field(default_factory=list)
     _undo: tuple[float, Mapping[str, str]] = (0.0, {})
 
     @property
@@ -63,8 +75,14 @@ class Session:
         return method in self.caller["methods"]
 
     def tell(self, text: str, **values: object) -> None:
-        """Shows a text on the next page, in its language, with `{name}` filled in."""
-        self._notices = [*self._notices, filled(text, **values)][-MAX_NOTICES:]
+        """Shows a text on the page that this request leads to, in its language, with `{name}` filled in."""
+        self._notices = [*self._notices, Notice(filled(text, **values), "", time.monotonic())][-MAX_NOTICES:]
+
+    def led(self, page: str, onward: str) -> None:
+        """Has the page at the path `onward` show the texts of this request, and those for `page`, which leads there."""
+        self._notices = [
+            notice._replace(page=onward) if notice.page in {"", page} else notice for notice in self._notices
+        ]
 
     def offer_undo(self, fields: Mapping[str, str]) -> None:
         """Has pages offer a form with these fields, for `UNDO_TIME`; empty: nothing is offered any more."""
@@ -76,10 +94,11 @@ class Session:
         seconds_left = deadline - time.monotonic()
         return (seconds_left, fields) if fields and seconds_left > 0 else None
 
-    def take_notices(self) -> Sequence[PageText]:
-        """Returns the texts that no page has shown yet."""
-        notices, self._notices = self._notices, []
-        return notices
+    def take_notices(self, page: str) -> Sequence[PageText]:
+        """Returns the texts for the page at this path that it has not shown yet."""
+        recent = [notice for notice in self._notices if time.monotonic() - notice.time < NOTICE_LIMIT]
+        self._notices = [notice for notice in recent if notice.page not in {"", page}]
+        return [notice.text for notice in recent if notice.page in {"", page}]
 
 
 class Sessions:

@@ -38,7 +38,9 @@ class Look:
 
 ENGLISH = Look("en", {"en-phone": PHONE, "en": DESKTOP})
 CHINESE = Look("zh-CN", {"zh-phone": PHONE, "zh": DESKTOP}, dark=True)
-TEXTS, GROUNDS = ("ink", "hint", "link", "good", "bad", "busy"), ("paper", "soft")
+TEXTS, GROUNDS = ("ink", "hint", "link", "good", "bad", "busy"), ("paper", "ground", "soft")
+TINTED = ("link", "good", "bad", "busy")
+"""Each has a tint of its own, on which the dot and the word of a state stand."""
 ENOUGH_CONTRAST = 4.5
 KNOWN_COLOUR = (
     r"var\(--\w+\)|inherit|none|transparent|currentcolor|rgb\(0 0 0 / \d+%\)"
@@ -196,10 +198,11 @@ def test_what_the_schedulers_refuse_is_said_in_chinese(furnished: Place) -> None
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_each_colour_of_texts_stands_out_from_each_ground(theme: int) -> None:
-    themes = re.findall(r":root \{(.*?)\}", (STATIC / "console.css").read_text())
+    themes = re.findall(r":root \{(.*?)\}", (STATIC / "console.css").read_text(), re.DOTALL)
     colours = dict(re.findall(r"--(\w+): #(\w{6});", themes[theme]))
-    assert {*colours} == {*TEXTS, *GROUNDS, "line"}
-    for text, ground in product(TEXTS, GROUNDS):
+    tints = [(text, f"{text}tint") for text in TINTED]
+    assert {*colours} == {*TEXTS, *GROUNDS, *(tint for _, tint in tints), "line", "edge"}
+    for text, ground in [*product(TEXTS, GROUNDS), *tints]:
         assert contrast(colours[text], colours[ground]) >= ENOUGH_CONTRAST, (text, ground)
 
 
