@@ -41,6 +41,7 @@ class Change(NamedTuple):
         several: these are paths of lists of messages with ids.
         claims: a call that finds nothing changes nothing.
         awaited: the answer waits until the event is stored.
+        otherwise: kind and path of what a request names that does not name the former.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Change(NamedTuple):
     several: bool = False
     claims: bool = False
     awaited: bool = True
+    otherwise: tuple[str, str] | None = None
 
 
 class Rpc(NamedTuple):
@@ -189,7 +191,7 @@ _ROWS = {
         Rpc("RotateWebhookSecret", "", _WEBHOOK),
         Rpc("PingWebhook", "", Change("webhook", "webhook_id")),
         Rpc("ListDeliveries", "viewer", repeatable=True),
-        Rpc("RedeliverWebhook", "", Change("delivery", "delivery_id")),
+        Rpc("RedeliverWebhook", "", Change("delivery", "delivery_id", otherwise=("webhook", "webhook_id"))),
     ),
     audit_service_pb2: (Rpc("ListAuditEvents", "viewer", repeatable=True),),
 }

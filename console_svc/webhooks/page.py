@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from console_svc.site import NOT_FOUND, Link, NotDone, Page, get, post, present
 from console_svc.web.forms import Form, typed_of
-from console_svc.web.language import refused, text
+from console_svc.web.language import filled, plural, refused, text
 from console_svc.web.paging import account_page, fetched, page_number, page_of
 from console_svc.web.sessions import Session
 from contentgen import (
@@ -29,6 +29,8 @@ from contentgen import (
 DELIVERY_STATES: Sequence[DeliveryStatus] = get_args(DeliveryStatus)
 OVERLAPS: Mapping[str, int] = {"0": 0, "1h": 3_600, "1d": 86_400, "7d": 7 * 86_400}
 """How long the secret before a new one stays valid, in seconds."""
+MAX_REDELIVERED = 10_000
+"""Deliveries that one press of a button sends again."""
 GONE = text("There is no such webhook.")
 EVENT_TYPES: Sequence[EventType] = [name for name in get_args(EventType) if name != "webhook.ping"]
 
@@ -103,6 +105,15 @@ class Webhooks(Page):
             raise NotDone(GONE, NOT_FOUND)
         notice = text("Deleted webhook {webhook_id} and its deliveries.")
         return self._site.done(session, notice, "/webhooks", webhook_id=webhook_id)
+
+    @post("/webhooks/{webhook_id:int}/deliveries")
+    async def redeliver_all(self, _: Request, session: Session, webhook_id: int) -> Response:
+        try:
+            count = await session.client.redeliver_deliveries(webhook_id, "exhausted", limit=MAX_REDELIVERED)
+        except FailedPrecondition as error:
+            return self._site.done(session, refused(error), f"/webhooks/{webhook_id}")
+        notice = plural("{n} delivery is sent again.", "{n} deliveries are sent again.")
+        return self._site.done(session, filled(notice, n=count), f"/webhooks/{webhook_id}")
 
     @post("/webhooks/{webhook_id:int}/deliveries/{delivery_id:int}")
     async def redeliver(self, _: Request, session: Session, webhook_id: int, delivery_id: int) -> Response:

@@ -7,8 +7,17 @@ from collections.abc import Iterable
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.client.documents import DELIVERY_STATUS, document, duration, value
-from contentgen.client.methods import Methods, lists, returns, returns_by, returns_if_found, returns_whether_found
+from contentgen.client.methods import (
+    Methods,
+    lists,
+    plain,
+    returns,
+    returns_by,
+    returns_if_found,
+    returns_whether_found,
+)
 from contentgen.client.results import Delivery, DeliveryStatus, EventType, Webhook, WebhookWithSecret
+from contentgen.client.task_control import BULK_TIMEOUT
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import webhook_service_pb2 as pb
@@ -171,3 +180,24 @@ class WebhookMethods(Methods):
         """
         request = pb.RedeliverWebhookRequest(delivery_id=delivery_id)
         return (await self._call(self._stubs.webhooks.RedeliverWebhook, request)).delivery
+
+    @plain
+    async def redeliver_deliveries(self, webhook_id: int, status: DeliveryStatus, *, limit: int = 1_000) -> int:
+        """Sends deliveries of a webhook again that are in a state, oldest first, and returns how many.
+
+        Args:
+            webhook_id: the webhook.
+            status: in which state; those that have failed for good are `exhausted`.
+            limit: how many at most.
+
+        Raises:
+            ResourceNotFoundException: the webhook does not exist.
+            InvalidStateException: the webhook is not active.
+
+        Example:
+            >>> redelivered_count = client.redeliver_deliveries(webhook_id, "exhausted")
+        """
+        state = value(DELIVERY_STATUS, status)
+        request = pb.RedeliverWebhookRequest(webhook_id=webhook_id, status=state, limit=limit)
+        answer = await self._call(self._stubs.webhooks.RedeliverWebhook, request, waits=BULK_TIMEOUT)
+        return answer.redelivered_count

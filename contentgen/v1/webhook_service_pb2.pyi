@@ -611,21 +611,33 @@ Global___ListDeliveriesResponse: _TypeAlias = ListDeliveriesResponse  # noqa: Y0
 
 @_typing.final
 class RedeliverWebhookRequest(_message.Message):
-    """Which delivery."""
+    """Which delivery, or which ones of a webhook."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    WEBHOOK_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.int
-    """Required: 1 or more, from ListDeliveries."""
+    """One delivery, from ListDeliveries: 1 or more. 0: those of `webhook_id`."""
+    webhook_id: _builtins.int
+    """The deliveries of this webhook that are in `status`: 1 or more. 0: only `delivery_id`."""
+    status: Global___DeliveryStatus.ValueType
+    """Required with `webhook_id`: in which state they are, such as exhausted."""
+    limit: _builtins.int
+    """With `webhook_id`: how many at most; 0 means 1,000; negative is refused."""
     def __init__(
         self,
         *,
         delivery_id: _builtins.int = ...,
+        webhook_id: _builtins.int = ...,
+        status: Global___DeliveryStatus.ValueType = ...,
+        limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "limit", b"limit", "status", b"status", "webhook_id", b"webhook_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -633,23 +645,27 @@ Global___RedeliverWebhookRequest: _TypeAlias = RedeliverWebhookRequest  # noqa: 
 
 @_typing.final
 class RedeliverWebhookResponse(_message.Message):
-    """The delivery."""
+    """What is sent again."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DELIVERY_FIELD_NUMBER: _builtins.int
+    REDELIVERED_COUNT_FIELD_NUMBER: _builtins.int
+    redelivered_count: _builtins.int
+    """Deliveries that are pending and due now. Less than `limit`: there were no more."""
     @_builtins.property
     def delivery(self) -> Global___Delivery:
-        """Pending."""
+        """The delivery, pending. Unset: the request named a webhook."""
 
     def __init__(
         self,
         *,
         delivery: Global___Delivery | None = ...,
+        redelivered_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "redelivered_count", b"redelivered_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -153,11 +153,14 @@ class WebhookServiceStub:
     """
     RedeliverWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.RedeliverWebhookRequest, _webhook_service_pb2.RedeliverWebhookResponse]
     """Sends a delivery again, with the same `webhook-id`: a delivered or exhausted one anew, for three days at most; of a
-    pending one it takes the wait away. Blocks for one commit. Idempotent but for what is sent.
+    pending one it takes the wait away. With `webhook_id` and `status` instead: so many deliveries of that webhook, the
+    oldest first. Blocks for one commit for each 500. Idempotent but for what is sent.
 
     Statuses:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: `delivery_id` is not 1 or more.
-      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` delivery, `resource_id`): no such delivery, or another account's.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: neither or both of `delivery_id` and `webhook_id`, one that is not 1 or more,
+      `webhook_id` without `status`, `delivery_id` with `status` or `limit`, or a negative `limit`.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` delivery or webhook, `resource_id`): no such one, or another
+      account's.
       FAILED_PRECONDITION `INVALID_STATE` (`current_state` inactive, `required_state` active): the webhook is not active.
       UNAVAILABLE `STORE_UNAVAILABLE`: done or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
@@ -288,11 +291,14 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     """
     RedeliverWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RedeliverWebhookRequest, _webhook_service_pb2.RedeliverWebhookResponse]  # type: ignore[assignment]
     """Sends a delivery again, with the same `webhook-id`: a delivered or exhausted one anew, for three days at most; of a
-    pending one it takes the wait away. Blocks for one commit. Idempotent but for what is sent.
+    pending one it takes the wait away. With `webhook_id` and `status` instead: so many deliveries of that webhook, the
+    oldest first. Blocks for one commit for each 500. Idempotent but for what is sent.
 
     Statuses:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: `delivery_id` is not 1 or more.
-      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` delivery, `resource_id`): no such delivery, or another account's.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: neither or both of `delivery_id` and `webhook_id`, one that is not 1 or more,
+      `webhook_id` without `status`, `delivery_id` with `status` or `limit`, or a negative `limit`.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` delivery or webhook, `resource_id`): no such one, or another
+      account's.
       FAILED_PRECONDITION `INVALID_STATE` (`current_state` inactive, `required_state` active): the webhook is not active.
       UNAVAILABLE `STORE_UNAVAILABLE`: done or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
@@ -474,11 +480,14 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.RedeliverWebhookResponse, _abc.Awaitable[_webhook_service_pb2.RedeliverWebhookResponse]]:
         """Sends a delivery again, with the same `webhook-id`: a delivered or exhausted one anew, for three days at most; of a
-        pending one it takes the wait away. Blocks for one commit. Idempotent but for what is sent.
+        pending one it takes the wait away. With `webhook_id` and `status` instead: so many deliveries of that webhook, the
+        oldest first. Blocks for one commit for each 500. Idempotent but for what is sent.
 
         Statuses:
-          INVALID_ARGUMENT `INVALID_ARGUMENT`: `delivery_id` is not 1 or more.
-          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` delivery, `resource_id`): no such delivery, or another account's.
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: neither or both of `delivery_id` and `webhook_id`, one that is not 1 or more,
+          `webhook_id` without `status`, `delivery_id` with `status` or `limit`, or a negative `limit`.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` delivery or webhook, `resource_id`): no such one, or another
+          account's.
           FAILED_PRECONDITION `INVALID_STATE` (`current_state` inactive, `required_state` active): the webhook is not active.
           UNAVAILABLE `STORE_UNAVAILABLE`: done or not; repeat it.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.

@@ -62,6 +62,7 @@ class Audited:
         self._named = attrgetter(change.named) if change.named else None
         self._made = attrgetter(change.made) if change.made else None
         self._id = f"{change.kind}_id"
+        self._otherwise = change.otherwise
 
     def answered(self, identity: CallerIdentity, request: Any, response: Any) -> Awaitable[object] | None:
         """Records a call that succeeded. What it returns waits until that is committed, a second at most."""
@@ -84,6 +85,10 @@ class Audited:
         if self._change.several:
             return self._several(request, made or named or ())
         name = named or getattr(made, self._id, 0)
+        if self._otherwise and not name:
+            kind, path = self._otherwise
+            name = getattr(request, path)
+            return [(self._account(request, made), f"{kind}:{name}" if name else "")]
         return [(self._account(request, made), self._resource(name, exists=made is not None))]
 
     def _several(self, request: Any, resources: Sequence[Any]) -> list[tuple[int, str]]:

@@ -22,13 +22,16 @@ from scheduler_svc.domain.webhook import (
 from scheduler_svc.runtime.access import caller, may_call
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
-from scheduler_svc.runtime.validation import MAX_NAME, Violations, checked_id, message_of
+from scheduler_svc.runtime.validation import MAX_INT32, MAX_NAME, Violations, checked_id, message_of
 from scheduler_svc.webhooks import work
 from scheduler_svc.webhooks.work import Tried
 
 DEFAULT_OVERLAP = timedelta(days=1)
 MAX_OVERLAP = timedelta(days=7)
 MAX_EVENT_TYPES = 100
+DEFAULT_REDELIVERED = 1_000
+REDELIVER_BATCH = 500
+"""Deliveries that one transaction makes due."""
 
 
 @dataclass(eq=False)
@@ -112,9 +115,38 @@ class WebhookService(WebhookServiceServicer):
     async def RedeliverWebhook(
         self, request: pb.RedeliverWebhookRequest, context: object
     ) -> pb.RedeliverWebhookResponse:
-        delivery_id = checked_id("delivery_id", request.delivery_id)
-        delivery = await self.operators.run(work.redeliver, caller().scope, delivery_id)
-        return pb.RedeliverWebhookResponse(delivery=message_of(pb.Delivery, delivery))
+        if not request.webhook_id:
+            with Violations() as violations:
+                violations.id("delivery_id", request.delivery_id)
+                for field in ("status", "limit"):
+                    if getattr(request, field):
+                        violations.add(field, "goes with webhook_id")
+            delivery = await self.operators.run(work.redeliver, caller().scope, request.delivery_id)
+            return pb.RedeliverWebhookResponse(delivery=message_of(pb.Delivery, delivery), redelivered_count=1)
+        with Violations() as violations:
+            if request.delivery_id:
+                violations.add("delivery_id", "give it or webhook_id, not both")
+            violations.id("webhook_id", request.webhook_id)
+            violations.number("limit", request.limit, 0, MAX_INT32)
+            violations.status("status", request.status, DeliveryStatus)
+            if not request.status:
+                violations.add("status", "is required with webhook_id")
+        limit = request.limit or DEFAULT_REDELIVERED
+        count = await self._redeliver(request.webhook_id, DeliveryStatus(request.status), limit)
+        return pb.RedeliverWebhookResponse(redelivered_count=count)
+
+    async def _redeliver(self, webhook_id: int, status: DeliveryStatus, limit: int) -> int:
+        """Sends deliveries of a webhook again, each once, and returns how many."""
+        count = after = 0
+        while count < limit:
+            batch = min(limit - count, REDELIVER_BATCH)
+            ids = await self.operators.run(
+                work.redeliver_batch, caller().scope, webhook_id, status, after=after, limit=batch
+            )
+            if not ids:
+                break
+            count, after = count + len(ids), max(ids)
+        return count
 
     async def _change(self, request: pb.UpdateWebhookRequest, violations: Violations) -> WebhookChange:
         changeable = tuple(field.name for field in fields(WebhookChange))

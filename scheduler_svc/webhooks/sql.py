@@ -303,14 +303,23 @@ _LIST_DELIVERIES = sa.text(f"""
     ) AS d ORDER BY delivery_id DESC LIMIT :limit
 """)
 """Reads a page of a webhook's deliveries, newest first."""
-_REDELIVER = sa.text(f"""
-    UPDATE webhook_deliveries SET next_attempt_time = now(), end_time = NULL,
-        attempt_count = CASE WHEN status = {DeliveryStatus.PENDING} THEN attempt_count ELSE 0 END,
-        expire_time = CASE WHEN status = {DeliveryStatus.PENDING} THEN expire_time ELSE now() + {_LIFETIME} END,
-        status = {DeliveryStatus.PENDING}
-    WHERE delivery_id = :delivery_id
-""")
+_MADE_DUE = f"""
+    UPDATE webhook_deliveries AS d SET next_attempt_time = now(), end_time = NULL,
+        attempt_count = CASE WHEN d.status = {DeliveryStatus.PENDING} THEN d.attempt_count ELSE 0 END,
+        expire_time = CASE WHEN d.status = {DeliveryStatus.PENDING} THEN d.expire_time ELSE now() + {_LIFETIME} END,
+        status = {DeliveryStatus.PENDING}"""
+_REDELIVER = sa.text(f"{_MADE_DUE} WHERE d.delivery_id = :delivery_id")
 """Makes a delivery due now."""
+_REDELIVER_BATCH = sa.text(f"""
+    WITH batch AS MATERIALIZED (
+        SELECT x.ctid AS row FROM webhook_deliveries AS x
+        WHERE (x.status, x.webhook_id, x.delivery_id) > (:status, :webhook_id, :after)
+            AND (x.status, x.webhook_id, x.delivery_id) < (:status, :webhook_id + 1, 0)
+        ORDER BY x.status, x.webhook_id, x.delivery_id LIMIT :limit FOR UPDATE
+    )
+    {_MADE_DUE} FROM batch AS b WHERE d.ctid = b.row RETURNING d.delivery_id
+""")
+"""Makes deliveries of a webhook due now, the oldest first."""
 
 
 class Deliveries(Statements):
@@ -382,6 +391,11 @@ class Deliveries(Statements):
     def redeliver(self, delivery_id: int) -> None:
         """Makes a delivery due now: an ended one as if its move were now, with all its tries."""
         self._run(_REDELIVER, delivery_id=delivery_id)
+
+    def redeliver_batch(self, webhook_id: int, status: DeliveryStatus, after: int, limit: int) -> builtins.list[int]:
+        """Makes up to `limit` deliveries with ids above `after` due now, lowest first; returns their ids."""
+        wanted = {"webhook_id": webhook_id, "status": int(status), "after": after}
+        return self._all(int, _REDELIVER_BATCH, **wanted, limit=limit)
 
 
 def _attempt(row: Any, claimed_at: float) -> DeliveryAttempt:

@@ -291,12 +291,28 @@ def redeliver(tx: Tx, scope: Scope, delivery_id: int) -> Delivery:
         webhook = get_webhook(tx, scope, delivery.webhook_id)
     except NotFound:
         raise NotFound("delivery", delivery_id) from None
-    if not webhook.active:
-        message = f"webhook {webhook.webhook_id} is inactive; set `active` by UpdateWebhook to deliver again"
-        raise InvalidState(message, "inactive", ["active"])
+    _check_active(webhook)
     tx.deliveries.redeliver(delivery_id)
     tx.signals.deliveries = True
     return _get_delivery(tx, delivery_id)
+
+
+def redeliver_batch(
+    tx: Tx, scope: Scope, webhook_id: int, status: DeliveryStatus, *, after: int, limit: int
+) -> list[int]:
+    """Sends up to `limit` deliveries of a webhook anew, those with the lowest ids above `after`; returns their ids.
+
+    Raises NotFound, and InvalidState if the webhook is not active.
+    """
+    _check_active(get_webhook(tx, scope, webhook_id))
+    tx.signals.deliveries = True
+    return tx.deliveries.redeliver_batch(webhook_id, status, after, limit)
+
+
+def _check_active(webhook: Webhook) -> None:
+    if not webhook.active:
+        message = f"webhook {webhook.webhook_id} is inactive; set `active` by UpdateWebhook to deliver again"
+        raise InvalidState(message, "inactive", ["active"])
 
 
 def _get_delivery(tx: Tx, delivery_id: int) -> Delivery:

@@ -222,6 +222,11 @@ async def of_asset(world: World, rpc: str) -> None:
     assert await world.tied(rpc, sha256=world.own.asset)
 
 
+async def redeliver(world: World, rpc: str) -> None:
+    await of_object("delivery")(world, rpc)
+    await of_object("webhook", status="DELIVERY_STATUS_EXHAUSTED")(world, rpc)
+
+
 def of_account(path: str = "account_id", **more: Any) -> Check:
     """An RPC about an account: another one is forbidden, whether it exists or not, and whatever else is wrong."""
 
@@ -433,6 +438,7 @@ REACHING: dict[str, Check] = {
     "ScheduleService/UpdateSchedule": of_object("schedule", "schedule.schedule_id", update_mask="paused"),
     "WebhookService/ListWebhooks": unnamed(OWN, accounts_of("webhooks")),
     "WebhookService/UpdateWebhook": of_object("webhook", "webhook.webhook_id", update_mask="active"),
+    "WebhookService/RedeliverWebhook": redeliver,
     "AssetService/GetAsset": of_asset,
     "AssetService/GetAssetInfo": of_asset,
     "AccountService/ListAccounts": shows(OWN, accounts_of("accounts")),

@@ -131,6 +131,7 @@ UNSET: dict[str, set[str]] = {
     "WatchTasks": {"account_id"},
     "BatchReviewContents": {"reviewer"},
     "ReportPublished": {"published"},
+    "RedeliverWebhook": {"webhook_id", "status", "limit"},
     "GetWorkerPool": {"page_size"},
 }
 """Fields of the request that these calls leave out, though others may set them; so do all `page_token`."""

@@ -239,5 +239,7 @@ async def test_webhook_commands_print_the_golden_screens(contentgen: Transcript,
 async def test_a_delivery_is_sent_again(contentgen: Transcript, account: int) -> None:
     await contentgen("webhook", "create", URL)
     await contentgen("webhook", "ping", "1")
+    result = await contentgen("webhook", "redeliver", "--webhook", "1")
+    assert (result.status, result.out) == (0, "sent again: 1\n")
     result = await contentgen("webhook", "redeliver", "1")
     assert (result.status, result.out) == (0, "delivery 1 is pending\n")

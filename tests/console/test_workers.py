@@ -139,8 +139,9 @@ def test_a_ping_says_how_it_went(operator: Visitor, receiver: Receiver, webhook:
     operator.post(f"{webhook}/ping", {}).says("The receiver has answered with 204.")
     receiver.answer = status(500)
     operator.post(f"{webhook}/ping", {}).says("The ping has failed:")
-    operator.get(f"{webhook}?status=exhausted").says("webhook.ping")
-    operator.get(f"{webhook}?status=pending").says("No delivery is like that")
+    operator.get(f"{webhook}?status=exhausted").says("webhook.ping", "Send all failed ones again")
+    operator.post(f"{webhook}/deliveries", {}).says("1 delivery is sent again.")
+    operator.get(f"{webhook}?status=exhausted").says("No delivery is like that").lacks("Send all failed ones again")
 
 
 def test_a_delivery_is_shown_and_sent_again(place: Place, operator: Visitor, webhook: str) -> None:

@@ -21,7 +21,7 @@ from contentgen.v1 import webhook_service_pb2 as pb
 from scheduler_svc.domain.webhook import MAX_CONCURRENT_TRIES
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.webhooks import loop as webhook_tries
-from scheduler_svc.webhooks import sender
+from scheduler_svc.webhooks import sender, service
 from scheduler_svc.webhooks import work as deliveries
 from tests.api.cases import NOTHING, OTHER_PAGE, OWN, Bad, Good, missing, of, wrong_state
 from tests.harness.client import invalid_state, not_found, pages_of, refused
@@ -221,6 +221,22 @@ class TestRetries:
         (delivered,) = await site.until(hook, DELIVERED)
         assert delivered.attempt_count == 1
         assert {received.message_id for received in site.receiver.received} == {exhausted.message_id}
+
+    async def test_all_that_were_given_up_are_sent_again_together(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(service, "REDELIVER_BATCH", 2)
+        site.receiver.answer = status(503)
+        hook, other = [await site.hook("task.ended") for _ in range(2)]
+        for webhook_id in (*[hook] * 4, other):
+            await site.stub.PingWebhook(pb.PingWebhookRequest(webhook_id=webhook_id))
+        site.receiver.answer = status(200)
+        for limit, count in [(3, 3), (0, 1), (0, 0)]:
+            request = pb.RedeliverWebhookRequest(webhook_id=hook, status=EXHAUSTED, limit=limit)
+            answer = await site.stub.RedeliverWebhook(request)
+            assert (answer.redelivered_count, answer.HasField("delivery")) == (count, False)
+        await site.until(hook, *[DELIVERED] * 4)
+        assert {delivery.status for delivery in await site.deliveries(other)} == {EXHAUSTED}
 
     async def test_a_receiver_that_is_down_gets_it_once_it_is_up(self, site: Site) -> None:
         async with receiving() as down:
@@ -467,7 +483,12 @@ GOOD = [
     Good(
         "RedeliverWebhook",
         of(delivery="pinged"),
-        {"delivery": {"status": "DELIVERY_STATUS_PENDING", "next_attempt_time": str}},
+        {"delivery": {"status": "DELIVERY_STATUS_PENDING", "next_attempt_time": str}, "redelivered_count": 1},
+    ),
+    Good(
+        "RedeliverWebhook",
+        {**of(webhook="pinged"), "status": "DELIVERY_STATUS_EXHAUSTED", "limit": 2},
+        {"redelivered_count": 1},
     ),
 ]
 BAD = [
@@ -489,4 +510,15 @@ BAD = [
     Bad("ListDeliveries", {"status": 9, "page_size": -1}, fields=("webhook_id", "status", "page_size")),
     Bad("ListDeliveries", {**HOOK, **OTHER_PAGE}, fields=("page_token",)),
     wrong_state("RedeliverWebhook", of(delivery="undeliverable"), "inactive", "active"),
+    wrong_state(
+        "RedeliverWebhook", {**of(webhook="undeliverable"), "status": "DELIVERY_STATUS_EXHAUSTED"}, "inactive", "active"
+    ),
+    Bad("RedeliverWebhook", {"status": "DELIVERY_STATUS_EXHAUSTED"}, fields=("delivery_id", "status")),
+    Bad(
+        "RedeliverWebhook",
+        {"delivery_id": 1, "webhook_id": -1, "limit": -1},
+        fields=("delivery_id", "webhook_id", "limit", "status"),
+    ),
+    Bad("RedeliverWebhook", {**HOOK, "status": 9}, fields=("status",)),
+    missing("RedeliverWebhook", {"webhook_id": NOTHING, "status": "DELIVERY_STATUS_EXHAUSTED"}, "webhook"),
 ]

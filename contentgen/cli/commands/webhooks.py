@@ -23,7 +23,11 @@ WebhookId = Annotated[int, argument("WEBHOOK_ID", "The webhook.", min=1, autocom
 WebhookIds = Annotated[
     list[int], argument("WEBHOOK_ID", "One or more webhooks.", min=1, autocompletion=completion.webhook_ids)
 ]
-DeliveryIds = Annotated[list[int], argument("DELIVERY_ID", "As `webhook deliveries` lists them; one or more.", min=1)]
+SomeDeliveryIds = Annotated[list[int] | None, argument("DELIVERY_ID", "As `webhook deliveries` lists them.", min=1)]
+OfWebhook = Annotated[
+    int | None,
+    option("Those of this webhook.", min=1, metavar="WEBHOOK_ID", autocompletion=completion.webhook_ids),
+]
 Url = Annotated[str, argument("URL", "https, or http to a network that the schedulers allow.")]
 NewUrl = Annotated[str | None, option("Where it receives its events.", metavar="URL")]
 Events = Annotated[list[Event] | None, option("What it receives; may be given several times.", "--event", "-e")]
@@ -39,6 +43,8 @@ Overlap = Annotated[
     ),
 ]
 OnlyState = Annotated[DeliveryStatus | None, option("Only in this state.", "--status")]
+MAX_REDELIVERED = 1_000_000
+"""As many as may wait for a webhook."""
 _KEEP_IT = "keep the secret: it is not shown again"
 
 
@@ -150,9 +156,27 @@ def deliveries(
 @command(
     "redeliver",
     "contentgen webhook redeliver 17 18",
-    "contentgen -o jsonl webhook deliveries 3 --status exhausted --all"
-    " | jq .delivery_id | xargs contentgen webhook redeliver",
+    "contentgen webhook redeliver --webhook 3",
+    "contentgen webhook redeliver --webhook 3 --status delivered --limit 100",
 )
-def redeliver(session: Session, delivery_ids: DeliveryIds) -> int:
-    """Send deliveries again, with the same webhook-id; of those that wait it takes the wait away."""
-    return each(session, delivery_ids, session.client.redeliver_webhook, "delivery {delivery_id} is {status}")
+def redeliver(
+    session: Session,
+    delivery_ids: SomeDeliveryIds = None,
+    webhook: OfWebhook = None,
+    status: OnlyState = None,
+    limit: Limit = None,
+) -> int:
+    """Send deliveries again, with the same webhook-id; of those that wait it takes the wait away.
+
+    With --webhook: its deliveries in a state, by default those that were given up, the oldest first.
+    """
+    if bool(delivery_ids) == bool(webhook):
+        raise typer.BadParameter("give either deliveries or --webhook")
+    if webhook is None:
+        if status or limit:
+            raise typer.BadParameter("--status and --limit go with --webhook")
+        ids = delivery_ids or []
+        return each(session, ids, session.client.redeliver_webhook, "delivery {delivery_id} is {status}")
+    count = session.client.redeliver_deliveries(webhook, status or "exhausted", limit=limit or MAX_REDELIVERED)
+    session.output.text(f"sent again: {count:,}", {"redelivered_count": count})
+    return Status.DONE
