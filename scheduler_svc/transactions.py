@@ -20,7 +20,7 @@ from psycopg2 import extensions
 from scheduler_svc.accounts.sql import Accounts
 from scheduler_svc.assets.sql import Assets
 from scheduler_svc.audit.sql import Audit
-from scheduler_svc.contents.sql.contents import Contents, Revisions
+from scheduler_svc.contents.sql.contents import Comments, Contents, Revisions
 from scheduler_svc.contents.sql.reviews import Reviews
 from scheduler_svc.contents.sql.search import Search
 from scheduler_svc.database import statements
@@ -184,6 +184,7 @@ class Tx:
     contents = _group(Contents)
     publish_pool = _group(PublishPool)
     revisions = _group(Revisions)
+    comments = _group(Comments)
     search = _group(Search)
     reviews = _group(Reviews)
     assets = _group(Assets)

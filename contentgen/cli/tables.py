@@ -140,6 +140,7 @@ CONTENTS = (
     Column("LENGTH", lambda content: cells.number(content["word_count"]), right=True),
     Column("SCORE", lambda content: cells.number(content["quality_score"]), right=True),
     Column("POOL", lambda content: cells.state(content["publish_status"]), wide=True),
+    Column("ASSIGNEE", lambda content: cells.line(content["assignee"]), wide=True),
     Column("HELD BY", lambda content: cells.line(content["review_holder"]), wide=True),
     Column("AGE", lambda content: cells.brief_age(content["create_time"]), right=True),
     Column("CREATED", lambda content: cells.local_time(content["create_time"]), wide=True),
@@ -151,7 +152,14 @@ REVISIONS = (
     Column("AUTHOR", lambda revision: cells.line(revision["author"] or "creator")),
     Column("CREATED", lambda revision: cells.local_time(revision["create_time"])),
     Column("LENGTH", lambda revision: cells.number(len(revision["body"])), right=True),
+    Column("FILE", lambda revision: cells.line(revision["asset"]), wide=True),
     Column("TITLE", lambda revision: cells.line(revision["title"])),
+)
+COMMENTS = (
+    Column("COMMENT", lambda comment: str(comment["number"]), right=True),
+    Column("AUTHOR", lambda comment: cells.line(comment["author"])),
+    Column("CREATED", lambda comment: cells.local_time(comment["create_time"])),
+    Column("TEXT", lambda comment: cells.line(comment["text"])),
 )
 POOL = (
     Column("CONTENT", lambda entry: str(entry["content_id"]), right=True),
@@ -435,6 +443,7 @@ def content(content: Document) -> Lines:
     yield "reviewer", cells.line(content["reviewer"])
     yield "review time", cells.local_time(content["review_time"])
     yield "comment", cells.line(content["review_comment"])
+    yield "assignee", cells.line(content["assignee"])
     yield "held by", cells.line(content["review_holder"])
     yield "held until", cells.local_time(content["review_claim_expire_time"])
     yield "pool", cells.state(content["publish_status"])

@@ -1,23 +1,27 @@
-"""Read the files of contents: pictures, mostly. Layer: client."""
+"""Read and change the files of contents: pictures, mostly. Layer: client."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from contentgen.client.errors import RequestError, Unavailable
-from contentgen.client.methods import Methods, plain, returns_if_found
-from contentgen.client.results import Asset
+from contentgen.client.methods import Methods, plain, returns, returns_if_found
+from contentgen.client.results import Asset, Content
 from contentgen.client.transport import Transport
 from contentgen.v1 import asset_pb2
 from contentgen.v1 import asset_service_pb2 as pb
+from contentgen.v1 import content_service_pb2 as content_pb
 
-READ_TIMEOUT = 300.0
+READ_TIMEOUT = UPLOAD_TIMEOUT = 300.0
 """Seconds that one stream of an asset may take, beyond the client's timeout."""
+CHUNK = 64 * 1024
+"""Bytes of one message of an upload."""
 MAX_TRIES = 5
 """Streams in a row that may fail without a byte."""
 PAUSE = 0.2
@@ -88,6 +92,54 @@ class AssetMethods(Methods):
             await read(self._transport, sha256, take)
             _check(digest.hexdigest(), sha256)
         return size
+
+    @returns(Asset)
+    async def upload_asset(
+        self, content_id: int, name: str, data: bytes | BinaryIO, *, etag: str = ""
+    ) -> asset_pb2.Asset:
+        """Stores a file beside a content, in place of one of that name, and returns what it is.
+
+        Args:
+            content_id: the content; it gets a new revision.
+            name: how texts refer to it, as `asset:NAME`.
+            data: 1 byte to 32 MiB, or a file that is open for reading.
+            etag: of the content when it was read; empty: whatever it is now is changed.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist.
+            EtagMismatchException: it has changed since it was read.
+            InvalidArgument: it is too large, or the content or the account has as much as it may have.
+
+        Example:
+            >>> asset = client.upload_asset(content_id, "cover.png", picture)
+            >>> content = client.update_content(content_id, cover_image="asset:cover.png")
+        """
+        file = io.BytesIO(data) if isinstance(data, bytes) else data
+        call: Any = self._stubs.contents.UploadAsset  # which takes a stream of requests
+        parts = _parts(content_pb.UploadAssetRequest(content_id=content_id, name=name, etag=etag), file)
+        answer: content_pb.UploadAssetResponse = await self._call(call, parts, waits=UPLOAD_TIMEOUT)
+        return answer.asset
+
+    @returns(Content)
+    async def remove_asset(self, content_id: int, name: str, *, etag: str = "") -> content_pb.Content:
+        """Removes a file from a content, also from its images and as its cover, and returns the content.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist, or has no file of that name.
+            EtagMismatchException: it has changed since it was read.
+
+        Example:
+            >>> content = client.remove_asset(content_id, "cover.png")
+        """
+        request = content_pb.RemoveAssetRequest(content_id=content_id, name=name, etag=etag)
+        return (await self._call(self._stubs.contents.RemoveAsset, request)).content
+
+
+def _parts(first: content_pb.UploadAssetRequest, file: BinaryIO) -> Iterator[content_pb.UploadAssetRequest]:
+    first.chunk = file.read(CHUNK)
+    yield first
+    while chunk := file.read(CHUNK):
+        yield content_pb.UploadAssetRequest(chunk=chunk)
 
 
 async def read(

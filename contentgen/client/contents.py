@@ -19,7 +19,7 @@ from contentgen.client.methods import (
     returns_if_found,
     returns_whether_found,
 )
-from contentgen.client.results import Content, ContentRevision, PublishStatus, ReviewStatus, Task
+from contentgen.client.results import Comment, Content, ContentRevision, PublishStatus, ReviewStatus, Task
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import content_service_pb2 as pb
@@ -60,6 +60,8 @@ class ContentMethods(Methods):
         created_after: datetime | str | None = None,
         created_before: datetime | str | None = None,
         query: str = "",
+        search_bodies: bool = False,
+        assignee: str = "",
         oldest_first: bool = False,
         page_size: int = PAGE_SIZE,
     ) -> Pages[pb.Content]:
@@ -75,6 +77,8 @@ class ContentMethods(Methods):
             created_after: then or later; a time without a zone is UTC.
             created_before: earlier than that.
             query: words, each of which is in the title or in the task's topic, and may be part of a longer one.
+            search_bodies: a word may be in the text, too, of the newest 500 of the account, review and assignee.
+            assignee: who is to review; empty: anybody or nobody.
             oldest_first: the oldest first.
             page_size: contents a call.
 
@@ -93,6 +97,8 @@ class ContentMethods(Methods):
             created_after=timestamp(created_after),
             created_before=timestamp(created_before),
             query=query,
+            search_bodies=search_bodies,
+            assignee=assignee,
             oldest_first=oldest_first,
             page_size=page_size,
         )
@@ -169,6 +175,66 @@ class ContentMethods(Methods):
         """
         request = pb.ListContentRevisionsRequest(content_id=content_id, page_size=page_size)
         return Pages(self._transport, self._stubs.contents.ListContentRevisions, request, lambda page: page.revisions)
+
+    @returns(Content)
+    async def restore_content_revision(self, content_id: int, revision: int, *, etag: str = "") -> pb.Content:
+        """Gives a content the texts of one of its revisions, as a new revision, and returns the content.
+
+        Args:
+            content_id: the content.
+            revision: its number; 1 is the creator's text.
+            etag: of the content when it was read; empty: whatever it is now is changed.
+
+        Raises:
+            ResourceNotFoundException: the content or the revision does not exist.
+            EtagMismatchException: it has changed since it was read.
+
+        Example:
+            >>> content = client.restore_content_revision(content_id, 1)
+        """
+        request = pb.RestoreContentRevisionRequest(content_id=content_id, revision=revision, etag=etag)
+        return (await self._call(self._stubs.contents.RestoreContentRevision, request)).content
+
+    @returns(Comment)
+    async def add_comment(self, content_id: int, text: str) -> pb.Comment:
+        """Adds a comment to a content, for other editors, and returns it.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist.
+            ResourceExhausted: it has 1,000 comments.
+
+        Example:
+            >>> comment = client.add_comment(content_id, "Is the price still right?")
+        """
+        request = pb.AddCommentRequest(content_id=content_id, text=text)
+        return (await self._call(self._stubs.contents.AddComment, request)).comment
+
+    @lists(Comment)
+    def iter_comments(self, content_id: int, *, page_size: int = PAGE_SIZE) -> Pages[pb.Comment]:
+        """Iterates over the comments of a content, oldest first, which it reads page by page.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist.
+
+        Example:
+            >>> for comment in client.iter_comments(content_id):
+            ...     print(comment["author"], comment["text"])
+        """
+        request = pb.ListCommentsRequest(content_id=content_id, page_size=page_size)
+        return Pages(self._transport, self._stubs.contents.ListComments, request, lambda page: page.comments)
+
+    @returns(Content)
+    async def assign_review(self, content_id: int, assignee: str) -> pb.Content:
+        """Says who is to review a content, and returns it. An empty `assignee` is nobody.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist.
+
+        Example:
+            >>> print(client.assign_review(content_id, "anna")["assignee"])
+        """
+        request = pb.AssignReviewRequest(content_id=content_id, assignee=assignee)
+        return (await self._call(self._stubs.contents.AssignReview, request)).content
 
     @returns(Content)
     async def review_content(

@@ -31,6 +31,7 @@ Document = TypeVar("Document")
 Convert = Callable[[Any], Any]
 
 _FIELDS = {
+    "assigned_at": "assign_time",
     "completed_at": "end_time",
     "connected_at": "connect_time",
     "created_at": "create_time",

@@ -17,6 +17,7 @@ __all__ = [
     "AuditEvent",
     "Caller",
     "CatchUp",
+    "Comment",
     "Content",
     "ContentRevision",
     "Delivery",
@@ -257,6 +258,11 @@ class Content(TypedDict):
     review_claim_expires_at: str | None
     superseded_by_content_id: int | None
     """The approved content that was written in its place."""
+    assignee: str | None
+    """Who is to review it."""
+    assigner: str | None
+    """Who has said so."""
+    assigned_at: str | None
 
 
 class Asset(TypedDict):
@@ -293,6 +299,17 @@ class ContentRevision(TypedDict):
     summary: str
     category: str
     cover_image: str | None
+    asset: str | None
+    """The file that was uploaded or removed then. None: the texts were changed."""
+
+
+class Comment(TypedDict):
+    """What an editor says of a content."""
+
+    number: int
+    author: str
+    created_at: str
+    text: str
 
 
 class PublishPoolEntry(TypedDict):

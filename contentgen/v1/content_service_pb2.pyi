@@ -157,6 +157,9 @@ class Content(_message.Message):
     REVIEW_HOLDER_FIELD_NUMBER: _builtins.int
     REVIEW_CLAIM_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     SUPERSEDED_BY_CONTENT_ID_FIELD_NUMBER: _builtins.int
+    ASSIGNEE_FIELD_NUMBER: _builtins.int
+    ASSIGNER_FIELD_NUMBER: _builtins.int
+    ASSIGN_TIME_FIELD_NUMBER: _builtins.int
     ASSETS_FIELD_NUMBER: _builtins.int
     LEFT_OUT_ASSETS_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
@@ -201,6 +204,10 @@ class Content(_message.Message):
     """Who holds its review (ClaimReview); empty: nobody."""
     superseded_by_content_id: _builtins.int
     """The approved content that was written in its place (RegenerateContent); 0: none. It may have been deleted since."""
+    assignee: _builtins.str
+    """Who is to review it (AssignReview); empty: nobody."""
+    assigner: _builtins.str
+    """Who has said so; empty: nobody is to."""
     model: _builtins.str
     """The model, as the CLI gave it; may be empty."""
     @_builtins.property
@@ -220,8 +227,14 @@ class Content(_message.Message):
         """When that claim expires; unset: nobody holds it."""
 
     @_builtins.property
+    def assign_time(self) -> _timestamp_pb2.Timestamp:
+        """When that was; unset: nobody is to."""
+
+    @_builtins.property
     def assets(self) -> _containers.RepeatedCompositeFieldContainer[_asset_pb2.Asset]:
-        """The stored files that the result names, in the order of `images` and then of the texts; at most 100."""
+        """The stored files that the result names, in the order of `images` and then of the texts, and those of UploadAsset; at
+        most 100.
+        """
 
     @_builtins.property
     def left_out_assets(self) -> _containers.RepeatedCompositeFieldContainer[_asset_pb2.LeftOutAsset]:
@@ -257,14 +270,17 @@ class Content(_message.Message):
         review_holder: _builtins.str = ...,
         review_claim_expire_time: _timestamp_pb2.Timestamp | None = ...,
         superseded_by_content_id: _builtins.int = ...,
+        assignee: _builtins.str = ...,
+        assigner: _builtins.str = ...,
+        assign_time: _timestamp_pb2.Timestamp | None = ...,
         assets: _abc.Iterable[_asset_pb2.Asset] | None = ...,
         left_out_assets: _abc.Iterable[_asset_pb2.LeftOutAsset] | None = ...,
         usage: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         model: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "create_time", b"create_time", "quality_score", b"quality_score", "review_claim_expire_time", b"review_claim_expire_time", "review_time", b"review_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "assign_time", b"assign_time", "create_time", b"create_time", "quality_score", b"quality_score", "review_claim_expire_time", b"review_claim_expire_time", "review_time", b"review_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "account_id", b"account_id", "assets", b"assets", "body", b"body", "category", b"category", "content_id", b"content_id", "cover_image", b"cover_image", "create_time", b"create_time", "etag", b"etag", "html_body", b"html_body", "images", b"images", "left_out_assets", b"left_out_assets", "model", b"model", "publish_status", b"publish_status", "quality_score", b"quality_score", "review_claim_expire_time", b"review_claim_expire_time", "review_comment", b"review_comment", "review_holder", b"review_holder", "review_status", b"review_status", "review_time", b"review_time", "reviewer", b"reviewer", "revision", b"revision", "summary", b"summary", "superseded_by_content_id", b"superseded_by_content_id", "task_id", b"task_id", "title", b"title", "usage", b"usage", "word_count", b"word_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "account_id", b"account_id", "assets", b"assets", "assign_time", b"assign_time", "assignee", b"assignee", "assigner", b"assigner", "body", b"body", "category", b"category", "content_id", b"content_id", "cover_image", b"cover_image", "create_time", b"create_time", "etag", b"etag", "html_body", b"html_body", "images", b"images", "left_out_assets", b"left_out_assets", "model", b"model", "publish_status", b"publish_status", "quality_score", b"quality_score", "review_claim_expire_time", b"review_claim_expire_time", "review_comment", b"review_comment", "review_holder", b"review_holder", "review_status", b"review_status", "review_time", b"review_time", "reviewer", b"reviewer", "revision", b"revision", "summary", b"summary", "superseded_by_content_id", b"superseded_by_content_id", "task_id", b"task_id", "title", b"title", "usage", b"usage", "word_count", b"word_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quality_score: _TypeAlias = _typing.Literal["quality_score"]  # noqa: Y015
     _WhichOneofArgType__quality_score: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score"]  # noqa: Y015
@@ -287,6 +303,7 @@ class ContentRevision(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     CATEGORY_FIELD_NUMBER: _builtins.int
     COVER_IMAGE_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """From 1; the content's `revision` is the newest."""
     author: _builtins.str
@@ -303,6 +320,8 @@ class ContentRevision(_message.Message):
     """May be empty."""
     cover_image: _builtins.str
     """May be empty."""
+    asset: _builtins.str
+    """The file that was uploaded or removed then; empty: the texts were changed."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
@@ -319,14 +338,51 @@ class ContentRevision(_message.Message):
         summary: _builtins.str = ...,
         category: _builtins.str = ...,
         cover_image: _builtins.str = ...,
+        asset: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "body", b"body", "category", b"category", "cover_image", b"cover_image", "create_time", b"create_time", "html_body", b"html_body", "number", b"number", "summary", b"summary", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "author", b"author", "body", b"body", "category", b"category", "cover_image", b"cover_image", "create_time", b"create_time", "html_body", b"html_body", "number", b"number", "summary", b"summary", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ContentRevision: _TypeAlias = ContentRevision  # noqa: Y015
+
+@_typing.final
+class Comment(_message.Message):
+    """What an editor says of a content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """From 1, in the order in which they were made."""
+    author: _builtins.str
+    """The name of the token that has made it, else `anonymous`."""
+    text: _builtins.str
+    """Never empty."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        author: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "create_time", b"create_time", "number", b"number", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Comment: _TypeAlias = Comment  # noqa: Y015
 
 @_typing.final
 class PublishPoolEntry(_message.Message):
@@ -538,6 +594,8 @@ class ListContentsRequest(_message.Message):
     CREATED_BEFORE_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
     OLDEST_FIRST_FIELD_NUMBER: _builtins.int
+    SEARCH_BODIES_FIELD_NUMBER: _builtins.int
+    ASSIGNEE_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Only of this account; 0: of all."""
     review_status: Global___ReviewStatus.ValueType
@@ -555,11 +613,17 @@ class ListContentsRequest(_message.Message):
     query: _builtins.str
     """Only with each of these words in the title or in the task's topic, in any order; up to 10, of 200 characters
     together. A word is what stands between spaces, and is found within longer ones, so Chinese needs no spaces. Case does not matter, of
-    letters beyond ASCII as far as the database's locale knows them. Of a task that was cleaned up only the title is
+    letters beyond ASCII as far as the database's locale knows them; nor does the width of letters (NFKC). Of a task that was cleaned up only the title is
     searched. Empty: any.
     """
     oldest_first: _builtins.bool
     """Oldest first. Default: false, newest first."""
+    search_bodies: _builtins.bool
+    """Searches the body for words of the `query`, too: that of the newest 500 contents that the conditions on account,
+    review and assignee select; of others it searches title and topic only. Default: false.
+    """
+    assignee: _builtins.str
+    """Only what this one is to review (AssignReview), up to 200 characters. Empty: whoever is, or nobody."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Only of tasks with all of these labels, at most 32. A task that was cleaned up has none."""
@@ -587,10 +651,12 @@ class ListContentsRequest(_message.Message):
         created_before: _timestamp_pb2.Timestamp | None = ...,
         query: _builtins.str = ...,
         oldest_first: _builtins.bool = ...,
+        search_bodies: _builtins.bool = ...,
+        assignee: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_min_quality_score", b"_min_quality_score", "created_after", b"created_after", "created_before", b"created_before", "min_quality_score", b"min_quality_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_quality_score", b"_min_quality_score", "account_id", b"account_id", "category", b"category", "created_after", b"created_after", "created_before", b"created_before", "labels", b"labels", "min_quality_score", b"min_quality_score", "oldest_first", b"oldest_first", "page_size", b"page_size", "page_token", b"page_token", "publish_status", b"publish_status", "query", b"query", "review_status", b"review_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_quality_score", b"_min_quality_score", "account_id", b"account_id", "assignee", b"assignee", "category", b"category", "created_after", b"created_after", "created_before", b"created_before", "labels", b"labels", "min_quality_score", b"min_quality_score", "oldest_first", b"oldest_first", "page_size", b"page_size", "page_token", b"page_token", "publish_status", b"publish_status", "query", b"query", "review_status", b"review_status", "search_bodies", b"search_bodies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_quality_score: _TypeAlias = _typing.Literal["min_quality_score"]  # noqa: Y015
     _WhichOneofArgType__min_quality_score: _TypeAlias = _typing.Literal["_min_quality_score", b"_min_quality_score"]  # noqa: Y015
@@ -751,6 +817,336 @@ class ListContentRevisionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListContentRevisionsResponse: _TypeAlias = ListContentRevisionsResponse  # noqa: Y015
+
+@_typing.final
+class RestoreContentRevisionRequest(_message.Message):
+    """Which revision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    revision: _builtins.int
+    """Required: its number, 1 or more."""
+    etag: _builtins.str
+    """The content's `etag` when it was read. Empty: whatever it is now is changed."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+        revision: _builtins.int = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "etag", b"etag", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreContentRevisionRequest: _TypeAlias = RestoreContentRevisionRequest  # noqa: Y015
+
+@_typing.final
+class RestoreContentRevisionResponse(_message.Message):
+    """The content after the change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> Global___Content:
+        """Complete."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreContentRevisionResponse: _TypeAlias = RestoreContentRevisionResponse  # noqa: Y015
+
+@_typing.final
+class UploadAssetRequest(_message.Message):
+    """A part of a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more; only in the first message."""
+    name: _builtins.str
+    """Required: up to 200 characters, as a path below a folder on any system; only in the first message."""
+    etag: _builtins.str
+    """The content's `etag` when it was read; only in the first message. Empty: whatever it is now is changed."""
+    chunk: _builtins.bytes
+    """The next bytes, 1 to 32 MiB in all; 64 KiB is a good size."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "content_id", b"content_id", "etag", b"etag", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadAssetRequest: _TypeAlias = UploadAssetRequest  # noqa: Y015
+
+@_typing.final
+class UploadAssetResponse(_message.Message):
+    """The file is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSET_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def asset(self) -> _asset_pb2.Asset:
+        """What it is, by its bytes."""
+
+    @_builtins.property
+    def content(self) -> Global___Content:
+        """Complete."""
+
+    def __init__(
+        self,
+        *,
+        asset: _asset_pb2.Asset | None = ...,
+        content: Global___Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadAssetResponse: _TypeAlias = UploadAssetResponse  # noqa: Y015
+
+@_typing.final
+class RemoveAssetRequest(_message.Message):
+    """Which file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    name: _builtins.str
+    """Required: as in `assets`, or in `left_out_assets`."""
+    etag: _builtins.str
+    """The content's `etag` when it was read. Empty: whatever it is now is changed."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "etag", b"etag", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveAssetRequest: _TypeAlias = RemoveAssetRequest  # noqa: Y015
+
+@_typing.final
+class RemoveAssetResponse(_message.Message):
+    """The content after the change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> Global___Content:
+        """Complete."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveAssetResponse: _TypeAlias = RemoveAssetResponse  # noqa: Y015
+
+@_typing.final
+class AddCommentRequest(_message.Message):
+    """Of which content, and what to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    text: _builtins.str
+    """Required: up to 2,000 characters, not only whitespace."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddCommentRequest: _TypeAlias = AddCommentRequest  # noqa: Y015
+
+@_typing.final
+class AddCommentResponse(_message.Message):
+    """The new comment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def comment(self) -> Global___Comment:
+        """Complete."""
+
+    def __init__(
+        self,
+        *,
+        comment: Global___Comment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddCommentResponse: _TypeAlias = AddCommentResponse  # noqa: Y015
+
+@_typing.final
+class ListCommentsRequest(_message.Message):
+    """Whose comments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    page_size: _builtins.int
+    """Comments a page: 0 means 50, above 1,000 means 1,000; negative is refused."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before, of the same content. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCommentsRequest: _TypeAlias = ListCommentsRequest  # noqa: Y015
+
+@_typing.final
+class ListCommentsResponse(_message.Message):
+    """One page, oldest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def comments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Comment]:
+        """Complete."""
+
+    def __init__(
+        self,
+        *,
+        comments: _abc.Iterable[Global___Comment] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comments", b"comments", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCommentsResponse: _TypeAlias = ListCommentsResponse  # noqa: Y015
+
+@_typing.final
+class AssignReviewRequest(_message.Message):
+    """Which content, and who is to review it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    ASSIGNEE_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    assignee: _builtins.str
+    """The name of a token, or any other name; up to 200 characters. Empty: nobody."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+        assignee: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "content_id", b"content_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignReviewRequest: _TypeAlias = AssignReviewRequest  # noqa: Y015
+
+@_typing.final
+class AssignReviewResponse(_message.Message):
+    """The content after the change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> Global___Content:
+        """Complete."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignReviewResponse: _TypeAlias = AssignReviewResponse  # noqa: Y015
 
 @_typing.final
 class ReviewContentRequest(_message.Message):

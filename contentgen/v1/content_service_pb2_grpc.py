@@ -35,7 +35,7 @@ class ContentServiceStub(object):
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
 
     REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
-    `reviewer`, else `anonymous`.
+    `reviewer`, if it has one, else `anonymous`.
     """
 
     def __init__(self, channel):
@@ -63,6 +63,36 @@ class ContentServiceStub(object):
                 '/contentgen.v1.ContentService/ListContentRevisions',
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsResponse.FromString,
+                _registered_method=True)
+        self.RestoreContentRevision = channel.unary_unary(
+                '/contentgen.v1.ContentService/RestoreContentRevision',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.RestoreContentRevisionRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.RestoreContentRevisionResponse.FromString,
+                _registered_method=True)
+        self.UploadAsset = channel.stream_unary(
+                '/contentgen.v1.ContentService/UploadAsset',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.UploadAssetRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.UploadAssetResponse.FromString,
+                _registered_method=True)
+        self.RemoveAsset = channel.unary_unary(
+                '/contentgen.v1.ContentService/RemoveAsset',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.RemoveAssetRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.RemoveAssetResponse.FromString,
+                _registered_method=True)
+        self.AddComment = channel.unary_unary(
+                '/contentgen.v1.ContentService/AddComment',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.AddCommentRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.AddCommentResponse.FromString,
+                _registered_method=True)
+        self.ListComments = channel.unary_unary(
+                '/contentgen.v1.ContentService/ListComments',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.ListCommentsRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListCommentsResponse.FromString,
+                _registered_method=True)
+        self.AssignReview = channel.unary_unary(
+                '/contentgen.v1.ContentService/AssignReview',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.AssignReviewRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.AssignReviewResponse.FromString,
                 _registered_method=True)
         self.ReviewContent = channel.unary_unary(
                 '/contentgen.v1.ContentService/ReviewContent',
@@ -151,7 +181,7 @@ class ContentServiceServicer(object):
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
 
     REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
-    `reviewer`, else `anonymous`.
+    `reviewer`, if it has one, else `anonymous`.
     """
 
     def GetContent(self, request, context):
@@ -211,6 +241,102 @@ class ContentServiceServicer(object):
         NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
         UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
         `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreContentRevision(self, request, context):
+        """Gives a content the texts of one of its revisions, as a new revision; if they are the present ones, nothing changes.
+        The files of the content stay as they are. Otherwise as UpdateContent. Blocks for one commit.
+
+        Statuses: those of UpdateContent. Also
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` revision, `resource_id` its number): it was not made, or is not kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadAsset(self, request_iterator, context):
+        """Stores a file, such as a picture, beside a content, which refers to it as `asset:NAME`. If the content has a file of
+        that name, this one replaces it. Makes a revision with the same texts, so that the `etag` changes.
+
+        The first message states `content_id`, `name` and `etag`; `chunk`s follow, the first of them perhaps in the same
+        message. Answered once the file is durable. A call that breaks off changes nothing. Safe to repeat without an `etag`.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, no bytes (`chunk`) or more than 32 MiB, or the content has 100 files.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+        INVALID_ARGUMENT `ACCOUNT_ASSETS_FULL` (`account_id`, `limit`): the account would have more bytes of assets than
+        its `max_asset_bytes`.
+        RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: a message took longer than 30 s.
+        UNAVAILABLE `ASSET_STORE_UNAVAILABLE`: not stored; repeat it.
+        UNAVAILABLE `STORE_UNAVAILABLE`: stored or not; check with GetContent.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveAsset(self, request, context):
+        """Removes a file from a content: from `assets`, `left_out_assets`, `images` and `cover_image`. What the texts say of it
+        stays. Makes a revision, so that the `etag` changes. Blocks for one commit.
+
+        Not idempotent: once it is removed it is not found.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content or asset, `resource_id`): no such content, or another
+        account's; or it has no file of that name.
+        ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+        UNAVAILABLE `STORE_UNAVAILABLE`: removed or not; check with GetContent.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddComment(self, request, context):
+        """Adds a comment of the caller to a content, for other editors: no publisher needs it. The content and its `etag` stay
+        as they are. Blocks for one commit.
+
+        Not idempotent: each call adds a comment.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        RESOURCE_EXHAUSTED `TOO_MANY_COMMENTS` (`content_id`, `limit`): it has 1,000 comments.
+        UNAVAILABLE `STORE_UNAVAILABLE`: added or not; check with ListComments.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListComments(self, request, context):
+        """Lists the comments of a content, oldest first, in pages. They are kept as long as the content. Only reads; never
+        blocks.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+        `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AssignReview(self, request, context):
+        """Says who is to review a content, whatever its state. It bars nobody else from that, and changes neither its `etag`
+        nor who holds it (ClaimReview). Blocks for one commit; safe to repeat.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        UNAVAILABLE `STORE_UNAVAILABLE`: assigned or not; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -504,6 +630,36 @@ def add_ContentServiceServicer_to_server(servicer, server):
                     request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsResponse.SerializeToString,
             ),
+            'RestoreContentRevision': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreContentRevision,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.RestoreContentRevisionRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.RestoreContentRevisionResponse.SerializeToString,
+            ),
+            'UploadAsset': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadAsset,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.UploadAssetRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.UploadAssetResponse.SerializeToString,
+            ),
+            'RemoveAsset': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveAsset,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.RemoveAssetRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.RemoveAssetResponse.SerializeToString,
+            ),
+            'AddComment': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddComment,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.AddCommentRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.AddCommentResponse.SerializeToString,
+            ),
+            'ListComments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListComments,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListCommentsRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.ListCommentsResponse.SerializeToString,
+            ),
+            'AssignReview': grpc.unary_unary_rpc_method_handler(
+                    servicer.AssignReview,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.AssignReviewRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.AssignReviewResponse.SerializeToString,
+            ),
             'ReviewContent': grpc.unary_unary_rpc_method_handler(
                     servicer.ReviewContent,
                     request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReviewContentRequest.FromString,
@@ -597,7 +753,7 @@ class ContentService(object):
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
 
     REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
-    `reviewer`, else `anonymous`.
+    `reviewer`, if it has one, else `anonymous`.
     """
 
     @staticmethod
@@ -698,6 +854,168 @@ class ContentService(object):
             '/contentgen.v1.ContentService/ListContentRevisions',
             contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsRequest.SerializeToString,
             contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreContentRevision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/RestoreContentRevision',
+            contentgen_dot_v1_dot_content__service__pb2.RestoreContentRevisionRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.RestoreContentRevisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadAsset(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/contentgen.v1.ContentService/UploadAsset',
+            contentgen_dot_v1_dot_content__service__pb2.UploadAssetRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.UploadAssetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveAsset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/RemoveAsset',
+            contentgen_dot_v1_dot_content__service__pb2.RemoveAssetRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.RemoveAssetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddComment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/AddComment',
+            contentgen_dot_v1_dot_content__service__pb2.AddCommentRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.AddCommentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListComments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/ListComments',
+            contentgen_dot_v1_dot_content__service__pb2.ListCommentsRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.ListCommentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AssignReview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/AssignReview',
+            contentgen_dot_v1_dot_content__service__pb2.AssignReviewRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.AssignReviewResponse.FromString,
             options,
             channel_credentials,
             insecure,

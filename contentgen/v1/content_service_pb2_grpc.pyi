@@ -36,7 +36,7 @@ class ContentServiceStub:
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
 
     REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
-    `reviewer`, else `anonymous`.
+    `reviewer`, if it has one, else `anonymous`.
     """
 
     @_typing.overload
@@ -88,6 +88,78 @@ class ContentServiceStub:
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see TaskService.
+    """
+    RestoreContentRevision: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.RestoreContentRevisionRequest, _content_service_pb2.RestoreContentRevisionResponse]
+    """Gives a content the texts of one of its revisions, as a new revision; if they are the present ones, nothing changes.
+    The files of the content stay as they are. Otherwise as UpdateContent. Blocks for one commit.
+
+    Statuses: those of UpdateContent. Also
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` revision, `resource_id` its number): it was not made, or is not kept.
+    """
+    UploadAsset: _grpc.StreamUnaryMultiCallable[_content_service_pb2.UploadAssetRequest, _content_service_pb2.UploadAssetResponse]
+    """Stores a file, such as a picture, beside a content, which refers to it as `asset:NAME`. If the content has a file of
+    that name, this one replaces it. Makes a revision with the same texts, so that the `etag` changes.
+
+    The first message states `content_id`, `name` and `etag`; `chunk`s follow, the first of them perhaps in the same
+    message. Answered once the file is durable. A call that breaks off changes nothing. Safe to repeat without an `etag`.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, no bytes (`chunk`) or more than 32 MiB, or the content has 100 files.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+      INVALID_ARGUMENT `ACCOUNT_ASSETS_FULL` (`account_id`, `limit`): the account would have more bytes of assets than
+      its `max_asset_bytes`.
+      RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: a message took longer than 30 s.
+      UNAVAILABLE `ASSET_STORE_UNAVAILABLE`: not stored; repeat it.
+      UNAVAILABLE `STORE_UNAVAILABLE`: stored or not; check with GetContent.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    RemoveAsset: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.RemoveAssetRequest, _content_service_pb2.RemoveAssetResponse]
+    """Removes a file from a content: from `assets`, `left_out_assets`, `images` and `cover_image`. What the texts say of it
+    stays. Makes a revision, so that the `etag` changes. Blocks for one commit.
+
+    Not idempotent: once it is removed it is not found.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content or asset, `resource_id`): no such content, or another
+      account's; or it has no file of that name.
+      ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+      UNAVAILABLE `STORE_UNAVAILABLE`: removed or not; check with GetContent.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    AddComment: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.AddCommentRequest, _content_service_pb2.AddCommentResponse]
+    """Adds a comment of the caller to a content, for other editors: no publisher needs it. The content and its `etag` stay
+    as they are. Blocks for one commit.
+
+    Not idempotent: each call adds a comment.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      RESOURCE_EXHAUSTED `TOO_MANY_COMMENTS` (`content_id`, `limit`): it has 1,000 comments.
+      UNAVAILABLE `STORE_UNAVAILABLE`: added or not; check with ListComments.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ListComments: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ListCommentsRequest, _content_service_pb2.ListCommentsResponse]
+    """Lists the comments of a content, oldest first, in pages. They are kept as long as the content. Only reads; never
+    blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
+    AssignReview: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.AssignReviewRequest, _content_service_pb2.AssignReviewResponse]
+    """Says who is to review a content, whatever its state. It bars nobody else from that, and changes neither its `etag`
+    nor who holds it (ClaimReview). Blocks for one commit; safe to repeat.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      UNAVAILABLE `STORE_UNAVAILABLE`: assigned or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     ReviewContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ReviewContentRequest, _content_service_pb2.ReviewContentResponse]
     """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
@@ -306,7 +378,7 @@ class ContentServiceAsyncStub(ContentServiceStub):
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
 
     REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
-    `reviewer`, else `anonymous`.
+    `reviewer`, if it has one, else `anonymous`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -355,6 +427,78 @@ class ContentServiceAsyncStub(ContentServiceStub):
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see TaskService.
+    """
+    RestoreContentRevision: _aio.UnaryUnaryMultiCallable[_content_service_pb2.RestoreContentRevisionRequest, _content_service_pb2.RestoreContentRevisionResponse]  # type: ignore[assignment]
+    """Gives a content the texts of one of its revisions, as a new revision; if they are the present ones, nothing changes.
+    The files of the content stay as they are. Otherwise as UpdateContent. Blocks for one commit.
+
+    Statuses: those of UpdateContent. Also
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` revision, `resource_id` its number): it was not made, or is not kept.
+    """
+    UploadAsset: _aio.StreamUnaryMultiCallable[_content_service_pb2.UploadAssetRequest, _content_service_pb2.UploadAssetResponse]  # type: ignore[assignment]
+    """Stores a file, such as a picture, beside a content, which refers to it as `asset:NAME`. If the content has a file of
+    that name, this one replaces it. Makes a revision with the same texts, so that the `etag` changes.
+
+    The first message states `content_id`, `name` and `etag`; `chunk`s follow, the first of them perhaps in the same
+    message. Answered once the file is durable. A call that breaks off changes nothing. Safe to repeat without an `etag`.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, no bytes (`chunk`) or more than 32 MiB, or the content has 100 files.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+      INVALID_ARGUMENT `ACCOUNT_ASSETS_FULL` (`account_id`, `limit`): the account would have more bytes of assets than
+      its `max_asset_bytes`.
+      RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: a message took longer than 30 s.
+      UNAVAILABLE `ASSET_STORE_UNAVAILABLE`: not stored; repeat it.
+      UNAVAILABLE `STORE_UNAVAILABLE`: stored or not; check with GetContent.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    RemoveAsset: _aio.UnaryUnaryMultiCallable[_content_service_pb2.RemoveAssetRequest, _content_service_pb2.RemoveAssetResponse]  # type: ignore[assignment]
+    """Removes a file from a content: from `assets`, `left_out_assets`, `images` and `cover_image`. What the texts say of it
+    stays. Makes a revision, so that the `etag` changes. Blocks for one commit.
+
+    Not idempotent: once it is removed it is not found.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content or asset, `resource_id`): no such content, or another
+      account's; or it has no file of that name.
+      ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+      UNAVAILABLE `STORE_UNAVAILABLE`: removed or not; check with GetContent.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    AddComment: _aio.UnaryUnaryMultiCallable[_content_service_pb2.AddCommentRequest, _content_service_pb2.AddCommentResponse]  # type: ignore[assignment]
+    """Adds a comment of the caller to a content, for other editors: no publisher needs it. The content and its `etag` stay
+    as they are. Blocks for one commit.
+
+    Not idempotent: each call adds a comment.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      RESOURCE_EXHAUSTED `TOO_MANY_COMMENTS` (`content_id`, `limit`): it has 1,000 comments.
+      UNAVAILABLE `STORE_UNAVAILABLE`: added or not; check with ListComments.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ListComments: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ListCommentsRequest, _content_service_pb2.ListCommentsResponse]  # type: ignore[assignment]
+    """Lists the comments of a content, oldest first, in pages. They are kept as long as the content. Only reads; never
+    blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
+    AssignReview: _aio.UnaryUnaryMultiCallable[_content_service_pb2.AssignReviewRequest, _content_service_pb2.AssignReviewResponse]  # type: ignore[assignment]
+    """Says who is to review a content, whatever its state. It bars nobody else from that, and changes neither its `etag`
+    nor who holds it (ClaimReview). Blocks for one commit; safe to repeat.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      UNAVAILABLE `STORE_UNAVAILABLE`: assigned or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     ReviewContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ReviewContentRequest, _content_service_pb2.ReviewContentResponse]  # type: ignore[assignment]
     """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
@@ -572,7 +716,7 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
 
     REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
-    `reviewer`, else `anonymous`.
+    `reviewer`, if it has one, else `anonymous`.
     """
 
     @_abc_1.abstractmethod
@@ -643,6 +787,114 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
           UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
           `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def RestoreContentRevision(
+        self,
+        request: _content_service_pb2.RestoreContentRevisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.RestoreContentRevisionResponse, _abc.Awaitable[_content_service_pb2.RestoreContentRevisionResponse]]:
+        """Gives a content the texts of one of its revisions, as a new revision; if they are the present ones, nothing changes.
+        The files of the content stay as they are. Otherwise as UpdateContent. Blocks for one commit.
+
+        Statuses: those of UpdateContent. Also
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` revision, `resource_id` its number): it was not made, or is not kept.
+        """
+
+    @_abc_1.abstractmethod
+    def UploadAsset(
+        self,
+        request_iterator: _MaybeAsyncIterator[_content_service_pb2.UploadAssetRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.UploadAssetResponse, _abc.Awaitable[_content_service_pb2.UploadAssetResponse]]:
+        """Stores a file, such as a picture, beside a content, which refers to it as `asset:NAME`. If the content has a file of
+        that name, this one replaces it. Makes a revision with the same texts, so that the `etag` changes.
+
+        The first message states `content_id`, `name` and `etag`; `chunk`s follow, the first of them perhaps in the same
+        message. Answered once the file is durable. A call that breaks off changes nothing. Safe to repeat without an `etag`.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, no bytes (`chunk`) or more than 32 MiB, or the content has 100 files.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+          INVALID_ARGUMENT `ACCOUNT_ASSETS_FULL` (`account_id`, `limit`): the account would have more bytes of assets than
+          its `max_asset_bytes`.
+          RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: a message took longer than 30 s.
+          UNAVAILABLE `ASSET_STORE_UNAVAILABLE`: not stored; repeat it.
+          UNAVAILABLE `STORE_UNAVAILABLE`: stored or not; check with GetContent.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveAsset(
+        self,
+        request: _content_service_pb2.RemoveAssetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.RemoveAssetResponse, _abc.Awaitable[_content_service_pb2.RemoveAssetResponse]]:
+        """Removes a file from a content: from `assets`, `left_out_assets`, `images` and `cover_image`. What the texts say of it
+        stays. Makes a revision, so that the `etag` changes. Blocks for one commit.
+
+        Not idempotent: once it is removed it is not found.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content or asset, `resource_id`): no such content, or another
+          account's; or it has no file of that name.
+          ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+          UNAVAILABLE `STORE_UNAVAILABLE`: removed or not; check with GetContent.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def AddComment(
+        self,
+        request: _content_service_pb2.AddCommentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.AddCommentResponse, _abc.Awaitable[_content_service_pb2.AddCommentResponse]]:
+        """Adds a comment of the caller to a content, for other editors: no publisher needs it. The content and its `etag` stay
+        as they are. Blocks for one commit.
+
+        Not idempotent: each call adds a comment.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          RESOURCE_EXHAUSTED `TOO_MANY_COMMENTS` (`content_id`, `limit`): it has 1,000 comments.
+          UNAVAILABLE `STORE_UNAVAILABLE`: added or not; check with ListComments.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def ListComments(
+        self,
+        request: _content_service_pb2.ListCommentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.ListCommentsResponse, _abc.Awaitable[_content_service_pb2.ListCommentsResponse]]:
+        """Lists the comments of a content, oldest first, in pages. They are kept as long as the content. Only reads; never
+        blocks.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def AssignReview(
+        self,
+        request: _content_service_pb2.AssignReviewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.AssignReviewResponse, _abc.Awaitable[_content_service_pb2.AssignReviewResponse]]:
+        """Says who is to review a content, whatever its state. It bars nobody else from that, and changes neither its `etag`
+        nor who holds it (ClaimReview). Blocks for one commit; safe to repeat.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          UNAVAILABLE `STORE_UNAVAILABLE`: assigned or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
 
     @_abc_1.abstractmethod

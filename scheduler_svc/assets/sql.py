@@ -43,6 +43,24 @@ _INSERT_NAMED_ASSETS = Insert(
 )
 """Inserts what contents name, and what was left out."""
 
+_NAME_FILE = sa.text("""
+    INSERT INTO content_assets (content_id, position, account_id, name, sha256)
+    SELECT content_id, (
+            SELECT min(p) FROM generate_series(0, 1000) AS p
+            WHERE NOT EXISTS (SELECT FROM content_assets AS n WHERE (n.content_id, n.position) = (:content_id, p))
+        ), account_id, :name, :sha256
+    FROM contents WHERE content_id = :content_id
+""")
+"""Lets a locked content name one more asset, at the first free place."""
+# It stays for a while: a backup under way may know the content.
+_UNNAME = sa.text("""
+    WITH gone AS (
+        DELETE FROM content_assets WHERE content_id = :content_id AND name = :name RETURNING sha256
+    ), touched AS (UPDATE assets SET touch_time = now() WHERE sha256 IN (SELECT sha256 FROM gone))
+    SELECT count(*) FROM gone
+""")
+"""Lets a locked content name an asset no more, whether it is stored or was left out."""
+
 _UNNAMED = "NOT EXISTS (SELECT FROM content_assets AS n WHERE n.sha256 = assets.sha256)"
 _OLD = "touch_time < now() - CAST(:age AS interval)"
 _PAGE_OF_ASSETS = sa.text("SELECT sha256 FROM assets WHERE sha256 > :after ORDER BY sha256 LIMIT :limit")
@@ -139,6 +157,14 @@ class Assets(Statements):
     def name(self, rows: Sequence[ContentAssetRow]) -> None:
         """Stores what contents name. The assets among it are locked and complete."""
         self._session.insert(_INSERT_NAMED_ASSETS, rows)
+
+    def name_file(self, content_id: int, name: str, sha256: str) -> None:
+        """Lets a locked content name an asset, which is locked and complete, by a name that it does not have yet."""
+        self._run(_NAME_FILE, content_id=content_id, name=name, sha256=sha256)
+
+    def unname(self, content_id: int, name: str) -> bool:
+        """Lets a locked content name a file no more; returns whether it did."""
+        return bool(self._row(_UNNAME, content_id=content_id, name=name)[0])
 
     def get(self, scope: Scope, sha256: str) -> Asset | None:
         """Returns an asset that a content of these accounts names."""

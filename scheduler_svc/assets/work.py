@@ -24,10 +24,10 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.assets.objects import ObjectStore
+from scheduler_svc.assets.objects import ObjectStore, claim_store
 from scheduler_svc.domain.account import Scope
-from scheduler_svc.domain.content import NOT_UPLOADED, Asset, CompletedTask, TaskResult
-from scheduler_svc.domain.errors import AccountAssetsFull, existing
+from scheduler_svc.domain.content import NOT_UPLOADED, Asset, CompletedTask, Media, TaskResult
+from scheduler_svc.domain.errors import AccountAssetsFull, AssetStoreUnavailable, existing
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
@@ -90,6 +90,34 @@ def count(tx: Tx, quota: Quota, sha256: str) -> None:
     if tx.assets.count(quota.account_id, sha256):
         usage = tx.assets.usage(quota.account_id, sha256)
         _check(usage.bytes, usage.limit, quota)
+
+
+class StoredFile(NamedTuple):
+    """What an upload brings. `sha256` is lower-case hex, `size` in bytes."""
+
+    sha256: str
+    size: int
+
+
+def announce(tx: Tx, quota: Quota, file: StoredFile) -> bool:
+    """Makes sure of a row, before the object. Returns whether it is stored already. Raises AccountAssetsFull."""
+    if tx.assets.touch(file.sha256, file.size):
+        count(tx, quota, file.sha256)
+        return True
+    check_fits(tx, quota, file.sha256, file.size)
+    return False
+
+
+def complete(tx: Tx, quota: Quota, file: StoredFile, media: Media, store_id: str) -> None:
+    """Completes an asset whose object is written to that store: contents may name it from now on.
+
+    Raises AccountAssetsFull, and AssetStoreUnavailable if it is gone already or the store is not that of the others.
+    """
+    if not tx.assets.lock(file.sha256):
+        raise AssetStoreUnavailable(f"asset {file.sha256} was deleted while it was uploaded")
+    tx.assets.complete(file.sha256, file.size, media)
+    count(tx, quota, file.sha256)
+    claim_store(tx, store_id)
 
 
 def _check(total: int, own_limit: int, quota: Quota) -> None:

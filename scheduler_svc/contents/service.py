@@ -10,12 +10,17 @@ from grpc import aio
 
 from contentgen.v1 import asset_pb2 as asset_pb
 from contentgen.v1 import content_service_pb2 as pb
+from scheduler_svc.assets.uploads import first_message
 from scheduler_svc.config import Settings
-from scheduler_svc.contents import work
+from scheduler_svc.contents import asset_work, work
+from scheduler_svc.contents.asset_work import NewFile
+from scheduler_svc.contents.uploads import ContentUploads
 from scheduler_svc.domain.account import ANONYMOUS
 from scheduler_svc.domain.content import (
     MAX_RESULT_BYTES,
+    MAX_SOURCE,
     TITLE_LENGTH,
+    Comment,
     Content,
     ContentEdit,
     ContentFilter,
@@ -24,6 +29,7 @@ from scheduler_svc.domain.content import (
     Review,
     ReviewDecision,
     ReviewStatus,
+    stays_below,
 )
 from scheduler_svc.publishing import work as publishing
 from scheduler_svc.publishing.service import MAX_REMARK, PublishPoolCalls, lease_of
@@ -52,9 +58,17 @@ MAX_WORDS = 10
 
 class ContentService(PublishPoolCalls):
     def __init__(
-        self, reads: Calls, writes: Calls, settings: Settings, submits: SubmitCommitter, tracer: Tracer
+        self,
+        reads: Calls,
+        writes: Calls,
+        settings: Settings,
+        submits: SubmitCommitter,
+        *,
+        uploads: ContentUploads,
+        tracer: Tracer,
     ) -> None:
         super().__init__(reads, writes, settings)
+        self._uploads = uploads
         self._submits = submits
         self._tracer = tracer
 
@@ -98,6 +112,72 @@ class ContentService(PublishPoolCalls):
         revisions = await self.reads.run(work.list_revisions, request.content_id, page.position or 0, page.limit)
         listed, token = page.cut(revisions, _revision_message, attrgetter("number"))
         return pb.ListContentRevisionsResponse(revisions=listed, next_page_token=token)
+
+    async def RestoreContentRevision(
+        self, request: pb.RestoreContentRevisionRequest, context: object
+    ) -> pb.RestoreContentRevisionResponse:
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
+            violations.id("revision", request.revision)
+            violations.text("etag", request.etag, MAX_NAME)
+        await self.check_ownership(request.content_id)
+        content = await self.writes.run(
+            work.restore_revision, request.content_id, request.revision, request.etag, _reviewer()
+        )
+        return pb.RestoreContentRevisionResponse(content=_content_message(content))
+
+    async def UploadAsset(
+        self, _: object, context: aio.ServicerContext[pb.UploadAssetRequest, pb.UploadAssetResponse]
+    ) -> pb.UploadAssetResponse:
+        first: pb.UploadAssetRequest = await first_message(context)
+        with Violations() as violations:
+            violations.id("content_id", first.content_id)
+            violations.text("name", first.name, MAX_NAME, required=True)
+            if not stays_below(first.name):
+                violations.add("name", "must lead below a folder, on any system")
+            violations.text("etag", first.etag, MAX_NAME)
+        await self.check_ownership(first.content_id)
+        new = NewFile(first.content_id, first.name, first.etag, _reviewer())
+        content = await self._uploads.store(new, first, context)
+        asset = next(asset for asset in content.assets if asset.name == new.name)
+        return pb.UploadAssetResponse(asset=message_of(asset_pb.Asset, asset), content=_content_message(content))
+
+    async def RemoveAsset(self, request: pb.RemoveAssetRequest, context: object) -> pb.RemoveAssetResponse:
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
+            violations.text("name", request.name, MAX_SOURCE, required=True)
+            violations.text("etag", request.etag, MAX_NAME)
+        await self.check_ownership(request.content_id)
+        content = await self.writes.run(
+            asset_work.remove_asset, request.content_id, request.name, request.etag, _reviewer()
+        )
+        return pb.RemoveAssetResponse(content=_content_message(content))
+
+    async def AddComment(self, request: pb.AddCommentRequest, context: object) -> pb.AddCommentResponse:
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
+            violations.text("text", request.text, MAX_REMARK, required=True)
+        await self.check_ownership(request.content_id)
+        account_id, comment = await self.writes.run(work.add_comment, request.content_id, _reviewer(), request.text)
+        concerns(account_id)
+        return pb.AddCommentResponse(comment=_comment_message(comment))
+
+    async def ListComments(self, request: pb.ListCommentsRequest, context: object) -> pb.ListCommentsResponse:
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
+            page = PageRequest.of(request, violations, "ListComments", request.content_id)
+        await self.check_ownership(request.content_id)
+        comments = await self.reads.run(work.list_comments, request.content_id, page.position or 0, page.limit)
+        listed, token = page.cut(comments, _comment_message, attrgetter("number"))
+        return pb.ListCommentsResponse(comments=listed, next_page_token=token)
+
+    async def AssignReview(self, request: pb.AssignReviewRequest, context: object) -> pb.AssignReviewResponse:
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
+            violations.text("assignee", request.assignee, MAX_NAME)
+        await self.check_ownership(request.content_id)
+        content = await self.writes.run(work.assign_review, request.content_id, request.assignee, _reviewer())
+        return pb.AssignReviewResponse(content=_content_message(content))
 
     async def ReviewContent(self, request: pb.ReviewContentRequest, context: object) -> pb.ReviewContentResponse:
         with Violations() as violations:
@@ -160,7 +240,7 @@ class ContentService(PublishPoolCalls):
         return pb.DeleteContentResponse()
 
 
-def _reviewer(name: str) -> str:
+def _reviewer(name: str = "") -> str:
     """Returns who reviews or edits: the token's name or, if no tokens are required, whom the request names."""
     return caller().name or name or ANONYMOUS
 
@@ -215,6 +295,7 @@ def _decision(value: int, violations: Violations) -> ReviewDecision:
 def _filter(request: pb.ListContentsRequest, violations: Violations) -> ContentFilter:
     violations.text("category", request.category, MAX_NAME)
     violations.text("query", request.query, MAX_NAME)
+    violations.text("assignee", request.assignee, MAX_NAME)
     score = request.min_quality_score if request.HasField("min_quality_score") else None
     if score is not None and not math.isfinite(score):
         violations.add("min_quality_score", f"must be a finite number, is {score}")
@@ -230,6 +311,8 @@ def _filter(request: pb.ListContentsRequest, violations: Violations) -> ContentF
         created_after=violations.optional_time("created_after", request),
         created_before=violations.optional_time("created_before", request),
         words=words,
+        search_bodies=request.search_bodies and bool(words),
+        assignee=request.assignee,
     )
 
 
@@ -244,6 +327,10 @@ def _content_message(content: Content) -> pb.Content:
 
 def _revision_message(revision: ContentRevision) -> pb.ContentRevision:
     return message_of(pb.ContentRevision, revision, **revision.texts._asdict())
+
+
+def _comment_message(comment: Comment) -> pb.Comment:
+    return message_of(pb.Comment, comment)
 
 
 def _listed_content_message(content: Content) -> pb.Content:

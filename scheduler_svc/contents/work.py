@@ -1,4 +1,4 @@
-"""Contents: reads, edits and revisions, reviews, and contents that are written anew with a reviewer's feedback.
+"""Contents: reads, edits and revisions, comments, reviews, and contents that are written anew with feedback.
 
 Decisions of reviews may be taken back; claims keep reviewers apart.
 """
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from scheduler_svc.domain.account import CallerIdentity, Role, Scope
 from scheduler_svc.domain.change import Snapshot
 from scheduler_svc.domain.content import (
+    MAX_COMMENTS,
     MAX_HELD_REVIEWS,
     MAX_RESULT_BYTES,
+    Comment,
     Content,
     ContentEdit,
     ContentRevision,
@@ -28,6 +30,7 @@ from scheduler_svc.domain.errors import (
     InvalidState,
     NotFound,
     RoleForbidden,
+    TooManyComments,
     TooManyReviews,
     existing,
 )
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
 
 
-def _check_etag(content: Content, etag: str) -> None:
+def check_etag(content: Content, etag: str) -> None:
     """Raises EtagMismatch if `etag` is stale; an empty one checks nothing."""
     if etag and etag != content.etag:
         raise EtagMismatch(content.content_id, content.etag)
@@ -52,7 +55,7 @@ def update_content(tx: Tx, content_id: int, edit: ContentEdit, etag: str, author
     Raises NotFound, EtagMismatch, and InvalidArgument if body and HTML would be too large together.
     """
     content = get_content(tx, content_id, lock=True)
-    _check_etag(content, etag)
+    check_etag(content, etag)
     edited = edit.of(content.texts)
     if edited == content.texts:
         return content
@@ -75,6 +78,31 @@ def list_revisions(tx: Tx, content_id: int, after: int, limit: int) -> list[Cont
     if content.revision > 1 or after:
         return []
     return [ContentRevision(1, "", content.create_time, content.texts)]
+
+
+def restore_revision(tx: Tx, content_id: int, number: int, etag: str, author: str) -> Content:
+    """Gives a content the texts of a revision. Raises what `update_content` raises, and NotFound for the revision."""
+    check_etag(get_content(tx, content_id, lock=True), etag)
+    revision = next((one for one in list_revisions(tx, content_id, number - 1, 1) if one.number == number), None)
+    texts = existing(revision, "revision", number).texts
+    return update_content(tx, content_id, ContentEdit(**texts._asdict()), etag, author)
+
+
+def add_comment(tx: Tx, content_id: int, author: str, text: str) -> tuple[int, Comment]:
+    """Adds a comment; returns the account, too. Raises NotFound and TooManyComments."""
+    content = _lock(tx, content_id)
+    count = tx.comments.count(content_id)
+    if count >= MAX_COMMENTS:
+        raise TooManyComments(content_id, MAX_COMMENTS)
+    return content.account_id, tx.comments.add(content_id, count + 1, author, text)
+
+
+def list_comments(tx: Tx, content_id: int, after: int, limit: int) -> list[Comment]:
+    """Returns comments with numbers above `after`, oldest first. Raises NotFound."""
+    if comments := tx.comments.list(content_id, after, limit):
+        return comments
+    get_content(tx, content_id)
+    return []
 
 
 def review_content(tx: Tx, review: Review) -> Content:
@@ -105,7 +133,7 @@ def _decide(tx: Tx, reviews: Sequence[Review]) -> None:
         if content.review_status is not ReviewStatus.PENDING_REVIEW:
             subject = f"content {content.content_id}"
             raise InvalidState.of(subject, "reviewed", content.review_status, [ReviewStatus.PENDING_REVIEW])
-        _check_etag(content, review.etag)
+        check_etag(content, review.etag)
     # a content before the one written in its place
     for review in sorted(reviews, key=lambda decision: decision.content_id):
         tx.reviews.decide(review)
@@ -188,6 +216,13 @@ def release_review(tx: Tx, content_id: int, caller: CallerIdentity) -> Content:
             action = f"to release what {content.review_holder!r} holds"
             raise RoleForbidden(caller.name, caller.role, action, [Role.OPERATOR])
         tx.reviews.release(content_id)
+    return get_content(tx, content_id)
+
+
+def assign_review(tx: Tx, content_id: int, assignee: str, assigner: str) -> Content:
+    """Says who is to review a content; empty: nobody. Raises NotFound."""
+    if _lock(tx, content_id).assignee != assignee:
+        tx.reviews.assign(content_id, assignee, assigner)
     return get_content(tx, content_id)
 
 

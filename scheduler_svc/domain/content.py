@@ -139,6 +139,8 @@ TITLE_LENGTH = 255
 MAX_HELD_REVIEWS = 100
 """Reviews that one reviewer holds at once: a claim reads past all that is held."""
 MAX_RESULT_BYTES = 3 * 1024 * 1024
+MAX_COMMENTS = 1_000
+"""Comments of a content."""
 
 
 class ReviewStatus(Labelled):
@@ -254,6 +256,9 @@ class ContentFilter:
     """Earlier than that."""
     words: tuple[str, ...] = ()
     """Each of them is in the title or in the topic."""
+    search_bodies: bool = False
+    """Or in the body, of the newest ones."""
+    assignee: str = ""
 
 
 class Review(NamedTuple):
@@ -276,6 +281,18 @@ class ContentRevision:
     author: str
     create_time: datetime
     texts: ContentTexts
+    asset: str = ""
+    """The file that was uploaded or removed then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """What an editor says of a content."""
+
+    number: int
+    author: str
+    create_time: datetime
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +327,9 @@ class Content:
     superseded_by_content_id: int
     usage: Mapping[str, float]
     model: str
+    assignee: str
+    assigner: str
+    assign_time: datetime | None
     assets: tuple[Asset, ...]
     left_out: tuple[LeftOut, ...]
 

@@ -132,6 +132,12 @@ class TooManyReviews(DomainError):
         super().__init__(text, reviewer=reviewer, limit=limit)
 
 
+class TooManyComments(DomainError):
+    def __init__(self, content_id: int, limit: int) -> None:
+        text = f"content {content_id} has {limit:,} comments, and may have no more"
+        super().__init__(text, content_id=content_id, limit=limit)
+
+
 class TooManyWebhooks(DomainError):
     def __init__(self, account_id: int, limit: int) -> None:
         subject = f"account {account_id} has" if account_id else "there are"

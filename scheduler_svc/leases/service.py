@@ -179,7 +179,7 @@ class WorkerService(WorkerServiceServicer):
     async def PutAsset(
         self, _: object, context: aio.ServicerContext[pb.PutAssetRequest, pb.PutAssetResponse]
     ) -> pb.PutAssetResponse:
-        return pb.PutAssetResponse(known=await self.uploads.receive(context))
+        return pb.PutAssetResponse(known=await self.uploads.put(context))
 
     async def _open(self, context: Context, reports: ReportCommitter) -> WorkerStream:
         """Reads the hello, opens the session and sends the welcome."""

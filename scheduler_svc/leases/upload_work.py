@@ -1,22 +1,12 @@
-"""Uploads: the fence of the lease, the row before the object, and the row's completion after it.
-
-    begin     the row is there and touched: for a week nothing collects it
-    (object)  the bytes are written and synced
-    complete  with the row locked, so that nothing collects it meanwhile: the object may be named, and counts
-
-The object is not looked for again: what `begin` touched stays for a week, and an upload lasts an hour at most. So no
-transaction of an upload waits for the object store. A crash in between leaves a row that is not complete, which the
-next upload completes, or the collection deletes.
-"""
+"""Uploads by workers: the fence of the lease, before the row of the asset. `assets/uploads.py` says what follows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.assets.objects import claim_store
-from scheduler_svc.assets.work import Quota, check_fits, count
-from scheduler_svc.domain.content import Media, TaskResult
-from scheduler_svc.domain.errors import AssetStoreUnavailable, LeaseLost
+from scheduler_svc.assets.work import Quota, StoredFile, announce
+from scheduler_svc.domain.content import TaskResult
+from scheduler_svc.domain.errors import LeaseLost
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptCompleted, FoldedUpdates, Verdict
 from scheduler_svc.leases.attempts import ReportSource, find_foreign, verdict_on
@@ -30,8 +20,7 @@ class Upload(NamedTuple):
 
     lease_id: str
     ref: LeaseRef | None
-    sha256: str
-    size: int
+    file: StoredFile
 
 
 def begin(tx: Tx, upload: Upload, identity: str, max_bytes: int) -> Quota | None:
@@ -43,23 +32,7 @@ def begin(tx: Tx, upload: Upload, identity: str, max_bytes: int) -> Quota | None
     if account_id is None:
         raise LeaseLost(upload.lease_id)
     quota = Quota(account_id, max_bytes)
-    if tx.assets.touch(upload.sha256, upload.size):
-        count(tx, quota, upload.sha256)
-        return None
-    check_fits(tx, quota, upload.sha256, upload.size)
-    return quota
-
-
-def complete(tx: Tx, upload: Upload, quota: Quota, media: Media, store_id: str) -> None:
-    """Completes an asset whose object is written to that store: contents may name it from now on.
-
-    Raises AccountAssetsFull, and AssetStoreUnavailable if it is gone already or the store is not that of the others.
-    """
-    if not tx.assets.lock(upload.sha256):
-        raise AssetStoreUnavailable(f"asset {upload.sha256} was deleted while it was uploaded")
-    tx.assets.complete(upload.sha256, upload.size, media)
-    count(tx, quota, upload.sha256)
-    claim_store(tx, store_id)
+    return None if announce(tx, quota, upload.file) else quota
 
 
 def _account_of(tx: Tx, ref: LeaseRef, identity: str) -> int | None:

@@ -28,6 +28,7 @@ from scheduler_svc.config import Settings
 from scheduler_svc.config.tokens import read_tokens
 from scheduler_svc.contents.loop import SearchIndexer
 from scheduler_svc.contents.service import ContentService
+from scheduler_svc.contents.uploads import ContentUploads
 from scheduler_svc.database.lineage import Lineage
 from scheduler_svc.database.notifications import PgNotifications, PgNotifier
 from scheduler_svc.dispatch.loop import Admission, Dispatcher
@@ -481,7 +482,14 @@ class Replica:
                 capacity_changed=self._dispatcher.capacity_added,
             ),
             "WorkerPoolService": WorkerPoolService(pools.operators, pools.dispatch, settings),
-            "ContentService": ContentService(pools.reads, pools.writes, settings, self._submits, self._tracer),
+            "ContentService": ContentService(
+                pools.reads,
+                pools.writes,
+                settings,
+                self._submits,
+                uploads=ContentUploads(pools.assets, self._objects, self._store_identity, settings, self._metrics),
+                tracer=self._tracer,
+            ),
             "AssetService": AssetService(pools.reads, self._objects),
             "AccountService": AccountService(pools.reads, pools.operators, pools.dispatch),
             "ScheduleService": ScheduleService(pools.reads, pools.writes, settings, self._tracer),

@@ -50,6 +50,7 @@ ERROR_STATUSES: Mapping[type[errors.DomainError], ErrorStatus] = {
     errors.AccountQueueFull: ErrorStatus(Code.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", retry_after=5),
     errors.TooManySchedules: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_SCHEDULES"),
     errors.TooManyReviews: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_REVIEWS"),
+    errors.TooManyComments: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_COMMENTS"),
     errors.TooManyWebhooks: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_WEBHOOKS"),
     errors.ResumeTokenExpired: ErrorStatus(Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"),
     errors.WatcherTooSlow: ErrorStatus(Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW"),

@@ -215,6 +215,19 @@ class World:
         answer = await self.call("UpdateContent", content=content, update_mask="title")
         return {**original, "stale_etag": original["etag"], "etag": answer["content"]["etag"]}
 
+    async def commented(self) -> Fields:
+        """A content with two comments."""
+        content = await self.approved()
+        for text in ("first", "second"):
+            await self.call("AddComment", content_id=content["content_id"], text=text)
+        return content
+
+    async def assigned(self) -> Fields:
+        """A content that somebody is to review."""
+        content = await self.approved()
+        await self.call("AssignReview", content_id=content["content_id"], assignee="anna")
+        return content
+
     async def pictured(self) -> Fields:
         """A content with a picture."""
         lease = await self.lease((await self.processing())["task_id"])
@@ -222,7 +235,10 @@ class World:
         named = pb.ResultAsset(name="cover.png", sha256=sha256(png()), size=len(png()))
         completed = await self.worker.complete(lease, images=["asset:cover.png"], assets=[named])
         assert completed == pb.UPDATE_OUTCOME_COMMITTED
-        return {"account_id": self.account_id, "sha256": named.sha256, "size": named.size}
+        done: Fields = (await self.call("GetTask", task_id=lease.task.task_id))["task"]
+        content = (await self.call("GetContent", content_id=done["content_id"]))["content"]
+        read = {name: content[name] for name in ("content_id", "account_id", "etag")}
+        return {**read, "sha256": named.sha256, "size": named.size}
 
     async def unnamed_asset(self) -> Fields:
         """A picture that no content names."""

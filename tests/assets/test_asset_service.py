@@ -43,6 +43,7 @@ from tests.harness.waiting import wait_until_async
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
 SIZE = 300
+MIB = 1024 * 1024
 
 
 @pytest.fixture
@@ -184,6 +185,11 @@ async def test_an_account_s_assets_are_bounded_and_count_once(maker: Maker, data
         await maker.worker.upload(lease, other)
     assert refusal.metadata == {"account_id": str(maker.account), "limit": str(limit)}
     assert await maker.worker.upload(lease, data), "what counts already fits"
+    content = await completed(maker, lease)
+    with refused(StatusCode.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL"):
+        await put(maker, content.content_id, "b.bin", other)
+    await put(maker, content.content_id, "a.bin", data)
+    lease = await maker.leased()
     of_another = await Maker(maker.tasks, maker.contents, maker.worker, await new_account(channel)).leased()
     await maker.worker.upload(of_another, other)
     with refused(StatusCode.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL"):
@@ -192,6 +198,58 @@ async def test_an_account_s_assets_are_bounded_and_count_once(maker: Maker, data
     assert await maker.worker.upload(lease, other)
     await allow(1)
     assert await maker.worker.upload(lease, other)
+
+
+def parts(content_id: int, name: str, data: bytes, etag: str = "") -> Iterator[content_pb.UploadAssetRequest]:
+    """The messages of an editor's upload."""
+    yield content_pb.UploadAssetRequest(content_id=content_id, name=name, etag=etag, chunk=data[:100])
+    for at in range(100, len(data), MIB):
+        yield content_pb.UploadAssetRequest(chunk=data[at : at + MIB])
+
+
+async def put(maker: Maker, content_id: int, name: str, data: bytes) -> content_pb.Content:
+    return (await maker.contents.UploadAsset(parts(content_id, name, data))).content
+
+
+async def test_an_editor_uploads_replaces_and_removes_a_file(
+    maker: Maker, assets: AssetServiceAsyncStub, data: bytes, store: Path
+) -> None:
+    content_id, other, before = (await maker("a topic", "![](asset:a.bin)")).content_id, os.urandom(SIZE), files(store)
+    await put(maker, content_id, "b.bin", other)
+    first = await put(maker, content_id, "a.bin", data)
+    assert [(asset.name, asset.sha256) for asset in first.assets] == [("b.bin", sha256(other)), ("a.bin", sha256(data))]
+    assert await read(assets, sha256(data)) == data
+    assert await put(maker, content_id, "a.bin", data) == first, "nothing changes"
+    covered = await maker.edit(content_id, etag=first.etag, cover_image="asset:a.bin")
+    second = await put(maker, content_id, "a.bin", other)
+    assert [(asset.name, asset.sha256) for asset in second.assets] == [(n, sha256(other)) for n in ("b.bin", "a.bin")]
+    assert covered.etag != second.etag
+    removed = await maker.contents.RemoveAsset(content_pb.RemoveAssetRequest(content_id=content_id, name="a.bin"))
+    assert ([asset.name for asset in removed.content.assets], removed.content.cover_image) == (["b.bin"], "")
+    listed = await maker.contents.ListContentRevisions(content_pb.ListContentRevisionsRequest(content_id=content_id))
+    assert [(one.asset, one.cover_image) for one in listed.revisions] == [
+        ("", ""),
+        ("b.bin", ""),
+        ("a.bin", ""),
+        ("", "asset:a.bin"),
+        ("a.bin", "asset:a.bin"),
+        ("a.bin", ""),
+    ]
+    assert files(store) - before == {sha256(data): 1, sha256(other): 1}
+
+
+async def test_an_editor_s_upload_that_breaks_off_or_is_too_large_leaves_nothing(
+    maker: Maker, data: bytes, store: Path
+) -> None:
+    content, before = await maker(), files(store)
+    call: Any = maker.contents.UploadAsset()  # without an iterator its messages are written
+    await call.write(next(parts(content.content_id, "a.bin", data)))
+    await wait_until_async(lambda: (files(store) - before).total() == 1, within=10, what="the upload has begun")
+    call.cancel()
+    await wait_until_async(lambda: files(store) == before, within=10, what="the file is gone")
+    with bad_fields("chunk"):
+        await put(maker, content.content_id, "a.bin", bytes(32 * MIB + 1))
+    assert (files(store), await maker.read(content.content_id)) == (before, content)
 
 
 async def test_uploads_at_once_keep_within_the_default_of_two_schedulers(own_db_url: str, tmp_path: Path) -> None:

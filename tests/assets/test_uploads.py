@@ -10,9 +10,10 @@ import pytest
 
 from scheduler_svc.assets import work as collection
 from scheduler_svc.assets.stores import FolderStore
-from scheduler_svc.assets.work import Quota
-from scheduler_svc.domain.content import Media, NamedAsset, TaskResult
-from scheduler_svc.domain.errors import AssetStoreUnavailable, LeaseLost
+from scheduler_svc.assets.work import Quota, StoredFile
+from scheduler_svc.contents.asset_work import NewFile, put_asset
+from scheduler_svc.domain.content import MAX_NAMED, Media, NamedAsset, TaskResult
+from scheduler_svc.domain.errors import AssetStoreUnavailable, InvalidArgument, LeaseLost
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptCompleted
 from scheduler_svc.leases import upload_work as uploads
@@ -38,7 +39,7 @@ class Files:
 
     def begin(self, ref: LeaseRef) -> tuple[Upload, Any]:
         """An upload whose row is there, and the quota; None if the file is there, too."""
-        upload = Upload(ref.lease_id, ref, DIGEST, len(DATA))
+        upload = Upload(ref.lease_id, ref, StoredFile(DIGEST, len(DATA)))
         return upload, self.run(uploads.begin, upload, "", 0)
 
     def write(self) -> None:
@@ -47,7 +48,7 @@ class Files:
             self.store.keep(incoming, DIGEST)
 
     def end(self, begun: Upload, quota: Quota) -> None:
-        self.run(uploads.complete, begun, quota, Media("text/plain"), "a store")
+        self.run(collection.complete, quota, begun.file, Media("text/plain"), "a store")
 
     def upload(self, ref: LeaseRef) -> None:
         begun, quota = self.begin(ref)
@@ -236,6 +237,28 @@ def test_an_asset_counts_for_a_week_and_while_a_content_of_the_account_names_it(
     files.age_all()
     files.collect()
     assert (files.counted(), files.stored()) == ([], (0, False))
+
+
+def test_what_an_editor_replaces_is_collected_a_week_later_and_a_content_names_100_files(files: Files) -> None:
+    files.complete(files.uploaded())
+    [(content_id,)] = files.sql("SELECT content_id FROM contents")
+    files.sql("INSERT INTO assets (sha256, size, complete) VALUES (:other, 1, true)", other="f" * 64)
+    other = StoredFile("f" * 64, 1)
+
+    def put(name: str) -> None:
+        new = NewFile(content_id, name, "", "anna")
+        files.run(lambda tx: put_asset(tx, new, other, Quota(1, 0), media=None, store_id="a store"))
+
+    files.age_all()
+    put("a.txt")
+    assert files.collect() == 0
+    files.age_all()
+    assert files.collect() == 1
+    assert files.sql("SELECT sha256, position FROM content_assets") == [("f" * 64, 0)]
+    for number in range(1, MAX_NAMED):
+        put(str(number))
+    with pytest.raises(InvalidArgument):
+        put("one more")
 
 
 def test_what_was_stored_without_being_counted_counts_after_a_round(files: Files) -> None:

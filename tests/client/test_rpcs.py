@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from contentgen import ContentGenerationClient, PermissionDenied, RequestError, ResourceNotFoundException, Unavailable
-from contentgen.client.assets import READ_TIMEOUT
+from contentgen.client.assets import READ_TIMEOUT, UPLOAD_TIMEOUT
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.client import MessageMethods
 from contentgen.client.connection import open_channel
@@ -95,6 +95,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "BatchReviewContents": {"reviews": [{"content_id": 7, **REVIEW}]},
     "UpdatePublishPoolEntry": {"unschedule": False},
     "GetAsset": {"length": 2},
+    "UploadAsset": {"data": b"ab"},
     "CreateSchedule": {"task": {"topic": "news"}},
     "UpdateSchedule": {"task": {"topic": "news"}, "task_changes": None},
 }
@@ -122,6 +123,7 @@ BEYOND: dict[str, float] = {
     "PollTask": 10,
     "HandleTimeouts": 600,
     "GetAsset": READ_TIMEOUT,
+    "UploadAsset": UPLOAD_TIMEOUT,
     "PingWebhook": SENDS,
 }
 """Seconds that a call may take beyond TIMEOUT."""

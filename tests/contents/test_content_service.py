@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import pytest
 import sqlalchemy as sa
 from grpc import StatusCode
@@ -13,12 +15,14 @@ from scheduler_svc.contents.sql.contents import MAX_REVISIONS
 from tests.api.cases import NOTHING, OWN, Bad, Good, The, an_opaque_token, missing, of, wrong_state
 from tests.harness.client import bad_fields, not_found, pages_of, refused
 from tests.harness.maker import BODY, Maker
+from tests.harness.pictures import png, sha256
 from tests.harness.scheduling import sql
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
 APPROVED, REJECTED = pb.REVIEW_STATUS_APPROVED, pb.REVIEW_STATUS_REJECTED
 MIB = 1024 * 1024
+PNG = b64encode(png()).decode()
 ROWS = "SELECT count(*) FROM content_revisions"
 
 
@@ -388,6 +392,55 @@ GOOD = [
             "next_page_token": "",
         },
     ),
+    Good(
+        "RestoreContentRevision",
+        {**of(content="edited"), "revision": 1, "etag": The("edited", "etag")},
+        {"content": {"title": "a topic", "revision": 3, "etag": an_opaque_token}},
+    ),
+    Good("RestoreContentRevision", {**of(content="approved"), "revision": 1}, {"content": {"revision": 1}}),
+    Good(
+        "UploadAsset",
+        {**of(content="approved"), "name": "图.png", "etag": The("approved", "etag"), "chunk": PNG},
+        {
+            "asset": {"name": "图.png", "sha256": sha256(png()), "media_type": "image/png", "size": str(len(png()))},
+            "content": {"revision": 2, "etag": an_opaque_token},
+        },
+    ),
+    Good(
+        "RemoveAsset",
+        {**of(content="pictured"), "name": "cover.png", "etag": The("pictured", "etag")},
+        {"content": {"assets": [], "images": [], "cover_image": "", "revision": 2}},
+    ),
+    Good(
+        "AddComment",
+        {**of(content="approved"), "text": "字" * 2_000},
+        {"comment": {"number": 1, "author": "anonymous", "text": "字" * 2_000, "create_time": str}},
+    ),
+    Good("ListComments", of(content="approved"), {"comments": [], "next_page_token": ""}),
+    Good(
+        "ListComments",
+        {**of(content="commented"), "page_size": 1},
+        {"comments": [{"number": 1, "text": "first"}], "next_page_token": an_opaque_token},
+    ),
+    Good(
+        "AssignReview",
+        {**of(content="approved"), "assignee": "小王"},
+        {
+            "content": {
+                "assignee": "小王",
+                "assigner": "anonymous",
+                "assign_time": str,
+                "revision": 1,
+                "etag": The("approved", "etag"),
+            }
+        },
+    ),
+    Good("AssignReview", of(content="assigned"), {"content": {"assignee": "", "assigner": ""}}),
+    Good(
+        "ListContents",
+        {**of(account="assigned"), "assignee": "anna", "query": "ＡＲＴＩＣＬＥ", "search_bodies": True},
+        {"contents": [of(content="assigned")], "next_page_token": ""},
+    ),
     Good("DeleteContent", of(content="approved"), {}),
     Good("DeleteContent", {**of(content="published"), "force": True}, {}),
 ]
@@ -403,6 +456,35 @@ BAD = [
         },
         fields=("category", "min_quality_score", "query", "publish_status", 'labels[""]'),
     ),
+    Bad("ListContents", {"assignee": "n" * 201}, fields=("assignee",)),
+    Bad("RestoreContentRevision", {"etag": "e" * 201}, fields=("content_id", "revision", "etag")),
+    missing("RestoreContentRevision", {"content_id": NOTHING, "revision": 1}, "content"),
+    missing("RestoreContentRevision", {**of(content="edited"), "revision": 3}, "revision", "3"),
+    Bad("UploadAsset", {"etag": "e" * 201}, fields=("content_id", "name", "etag")),
+    Bad("UploadAsset", {**of(content="approved"), "name": "../a.png", "chunk": "YQ=="}, fields=("name",)),
+    Bad("UploadAsset", {**of(content="approved"), "name": "empty.png"}, fields=("chunk",)),
+    missing("UploadAsset", {"content_id": NOTHING, "name": "a.png", "chunk": "YQ=="}, "content"),
+    *(
+        Bad(
+            rpc,
+            {**of(content="edited"), **more, "etag": The("edited", "stale_etag")},
+            StatusCode.ABORTED,
+            "ETAG_MISMATCH",
+            metadata={"etag": The("edited", "etag")},
+        )
+        for rpc, more in (
+            ("UploadAsset", {"name": "a.png", "chunk": "YQ=="}),
+            ("RemoveAsset", {"name": "a.png"}),
+            ("RestoreContentRevision", {"revision": 1}),
+        )
+    ),
+    Bad("RemoveAsset", {"name": " ", "etag": "e" * 201}, fields=("content_id", "name", "etag")),
+    missing("RemoveAsset", {**of(content="approved"), "name": "a.png"}, "asset", "a.png"),
+    Bad("AddComment", {"text": " "}, fields=("content_id", "text")),
+    Bad("AddComment", {**of(content="approved"), "text": "字" * 2_001}, fields=("text",)),
+    missing("AddComment", {"content_id": NOTHING, "text": "lost"}, "content"),
+    Bad("ListComments", {"page_size": -1, "page_token": "?"}, fields=("content_id", "page_size", "page_token")),
+    Bad("AssignReview", {"assignee": "n" * 201}, fields=("content_id", "assignee")),
     Bad("RegenerateContent", {}, fields=("content_id", "feedback")),
     Bad("RegenerateContent", {**of(content="approved"), "feedback": "字" * 2_001}, fields=("feedback",)),
     missing("RegenerateContent", {"content_id": NOTHING, "feedback": "shorter"}, "content"),

@@ -99,6 +99,7 @@ FILTERS = [
     (ContentFilter(labels={"team": "a", "run": "7"}), "content_id % 35 = 0"),
     (ContentFilter(words=("咖啡",)), "content_id % 6 = 0"),
     (ContentFilter(words=("tOpIc",)), "content_id % 10 <> 9"),
+    (ContentFilter(words=("ＴＯＰＩＣ",)), "content_id % 10 <> 9"),
     (ContentFilter(words=("咖啡", "topic", "title")), "content_id % 6 = 0 AND content_id % 10 <> 9"),
     (ContentFilter(words=("%",)), "false"),
     (
@@ -140,6 +141,55 @@ def test_a_page_examines_a_bounded_number_and_tells_where_it_stopped(
     looked_at = [key for key in range(MANY, 0, -1) if 1 + key % 3 in scope]
     assert page_of(contents, scope, wanted) == ([], looked_at[3])
     assert page_of(contents, scope, wanted, oldest_first=True) == ([], looked_at[-4])
+
+
+ASSIGNED = "UPDATE contents SET assignee = CASE content_id % 3 WHEN 0 THEN 'anna' WHEN 1 THEN '小王' END"
+
+
+@pytest.mark.parametrize("examined", [3, list_queries.MAX_EXAMINED])
+def test_what_somebody_is_to_review_is_found_by_its_index(
+    contents: Scheduling, monkeypatch: pytest.MonkeyPatch, examined: int
+) -> None:
+    monkeypatch.setattr(list_queries, "MAX_EXAMINED", examined)
+    store(contents, "1 + n * n % 3")
+    for statement in (*VARIED[:2], ASSIGNED):
+        contents.sql(statement)
+    index(contents, MANY)
+    for wanted, condition in (
+        (ContentFilter(assignee="小王"), "true"),
+        (ContentFilter(ReviewStatus.REJECTED, assignee="小王"), "review_status = 3"),
+        (ContentFilter(assignee="小王", words=("咖啡",)), "title LIKE '%咖啡%'"),
+        (ContentFilter(assignee="nobody"), "false"),
+    ):
+        find = f"SELECT content_id, account_id FROM contents WHERE assignee = '小王' AND {condition} ORDER BY 1 DESC"
+        stored = contents.sql(find)
+        for scope in SCOPES:
+            expected = [key for key, account in stored if account in scope]
+            assert pages(contents, scope, wanted) == expected
+            assert pages(contents, scope, wanted, oldest_first=True) == expected[::-1]
+
+
+@pytest.mark.parametrize("indexed", [0, 20, MANY])
+def test_bodies_are_searched_of_the_newest(contents: Scheduling, monkeypatch: pytest.MonkeyPatch, indexed: int) -> None:
+    monkeypatch.setattr(list_queries, "MAX_BODIES", 6)
+    store(contents, "1 + n * n % 3")
+    contents.sql(
+        "UPDATE contents SET body = 'the ＡＩ article', assignee = CASE WHEN content_id % 2 = 0 THEN 'anna' END"
+    )
+    contents.sql("UPDATE contents SET title = 'of ai' WHERE content_id % 10 = 0")
+    index(contents, indexed)
+    for conditions, ids in (
+        ({}, range(1, MANY + 1)),
+        ({"assignee": "anna"}, range(2, MANY + 1, 2)),
+        ({"review_status": ReviewStatus.REJECTED}, ()),
+        ({"review_status": ReviewStatus.PENDING_REVIEW}, range(3, MANY + 1, 3)),
+    ):
+        expected = [key for key in ids if key in ids[-6:] or key % 10 == 0]
+        wanted = ContentFilter(words=("AI",), search_bodies=True, **conditions)
+        assert pages(contents, ALL, wanted, oldest_first=True) == expected
+        assert pages(contents, ALL, wanted) == expected[::-1]
+        of_both = ContentFilter(words=("article", "OF"), search_bodies=True, **conditions)
+        assert pages(contents, ALL, of_both) == [key for key in reversed(ids[-6:]) if key % 10 == 0]
 
 
 def test_few_that_wait_for_review_are_found_at_once(contents: Scheduling, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +235,7 @@ STORE_TITLES = f"""
 FIND = """
     SELECT content_id, account_id, review_status FROM contents LEFT JOIN task_payloads USING (task_key)
     WHERE NOT EXISTS (SELECT FROM unnest(CAST(:words AS text[])) AS w(word)
-        WHERE strpos(lower(title || ' ' || coalesce(topic, '')), lower(word)) = 0)
+        WHERE strpos(lower(normalize(title || ' ' || coalesce(topic, ''), NFKC)), lower(normalize(word, NFKC))) = 0)
     ORDER BY content_id DESC
 """
 

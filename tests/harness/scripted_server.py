@@ -93,8 +93,11 @@ def _handlers(answers: dict[str, Answer]) -> list[grpc.GenericRpcHandler]:
 
 
 def _handler(method: MethodDescriptor, answer: Answer) -> grpc.RpcMethodHandler[Any, Any]:
+    read = GetMessageClass(method.input_type).FromString
+    if method.client_streaming:
+        return grpc.stream_unary_rpc_method_handler(lambda parts, context: answer(next(parts), context), read, _bytes)
     shape = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
-    return shape(answer, GetMessageClass(method.input_type).FromString, _bytes)
+    return shape(answer, read, _bytes)
 
 
 def _bytes(answer: Message | bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""`contentgen asset show|get`, and `contentgen content save`. Layer: commands."""
+"""`contentgen asset show|get|upload|remove`, and `contentgen content save`. Layer: commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from contentgen.cli import tables
 from contentgen.cli.command import Commands, Session
-from contentgen.cli.commands.contents import ContentId, get
+from contentgen.cli.commands.contents import ContentId, Etag, get
 from contentgen.cli.failures import Failure, Status
 from contentgen.cli.output import Document, document
 from contentgen.cli.values import argument, option
@@ -23,6 +23,9 @@ ToFolder = Annotated[
     Path | None,
     option("The folder to write into, which must be empty or new. Default: content-CONTENT_ID.", metavar="FOLDER"),
 ]
+File = Annotated[Path, argument("FILE", "The file to upload.", exists=True, dir_okay=False)]
+Name = Annotated[str, argument("NAME", "The file, as `content show` names it.")]
+AsName = Annotated[str, option("How texts refer to it. Default: the name of the file.", "--name", metavar="NAME")]
 
 command, content_command = Commands(), Commands()
 
@@ -43,6 +46,21 @@ def get_asset(session: Session, sha256: Sha256, to: ToFile = None) -> None:
         return
     size = _saved(session, sha256, to)
     session.output.note(f"{to}: {size:,} bytes")
+
+
+@command("upload", "contentgen asset upload 17 cover.png", "contentgen asset upload 17 new.png --name cover.png")
+def upload(session: Session, content_id: ContentId, file: File, name: AsName = "", etag: Etag = "") -> None:
+    """Store a file beside a content, in place of one of that name. Its text refers to it as asset:NAME."""
+    with file.open("rb") as opened:
+        asset = document(session.client.upload_asset(content_id, name or file.name, opened, etag=etag))
+    session.output.text(f"content {content_id} has {asset['name']}: {asset['sha256']}", asset)
+
+
+@command("remove", "contentgen asset remove 17 cover.png")
+def remove(session: Session, content_id: ContentId, name: Name, etag: Etag = "") -> None:
+    """Remove a file from a content."""
+    content = document(session.client.remove_asset(content_id, name, etag=etag))
+    session.output.text(f"content {content_id} is at revision {content['revision']}", content)
 
 
 @content_command("save", "contentgen content save 17", "contentgen content save 17 --to article")

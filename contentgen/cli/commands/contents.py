@@ -1,4 +1,4 @@
-"""`contentgen content list|show|delete|edit|revisions`. Layer: commands."""
+"""`contentgen content list|show|delete|edit|revisions|restore|comment|comments`. Layer: commands."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ MinScore = Annotated[float | None, option("With this score at least.", metavar="
 Since = Annotated[str | None, option("Only made then or later; local without a zone.", metavar="TIME")]
 Until = Annotated[str | None, option("Only made earlier than that.", metavar="TIME")]
 Query = Annotated[str, option("Only with all of these words in title or topic.", "--query", "-q", metavar="WORDS")]
+Bodies = Annotated[bool, option("Search the texts of the newest 500, too.", "--bodies")]
+Assignee = Annotated[str, option("Only what this one is to review.", metavar="NAME")]
 OldestFirst = Annotated[bool, option("The oldest first.", "--oldest-first")]
 Force = Annotated[bool, option("Also what a publisher has claimed, and what is published.", "--force")]
 DryRun = Annotated[bool, option("Only show what would be deleted.", "--dry-run")]
@@ -64,6 +66,8 @@ def list_(
     since: Since = None,
     until: Until = None,
     query: Query = "",
+    bodies: Bodies = False,
+    assignee: Assignee = "",
     oldest_first: OldestFirst = False,
     limit: Limit = None,
     all_: All = False,
@@ -80,6 +84,8 @@ def list_(
         created_after=values.moment(since),
         created_before=values.moment(until),
         query=query,
+        search_bodies=bodies,
+        assignee=assignee,
         oldest_first=oldest_first,
     )
     write_list(session, pages, tables.CONTENTS, "contents", limit, all_, page_token)
@@ -134,6 +140,8 @@ TEXTS = {
     "cover_image": Annotated[str | None, option("The cover image.")],
 }
 Etag = Annotated[str, option("Only if it has not changed since it had this etag.")]
+Revision = Annotated[int, argument("REVISION", "The number of the revision.", min=1)]
+Text = Annotated[str, argument("TEXT", "What to say.")]
 Number = Annotated[int | None, option("Show this one.", min=1, metavar="N")]
 
 
@@ -203,3 +211,23 @@ def revisions(session: Session, content_id: ContentId, number: Number = None) ->
     if revision is None:
         raise Failure(Status.NOT_FOUND, f"content {content_id} has no revision {number}")
     session.output.one(revision, tables.revision)
+
+
+@command("restore", "contentgen content restore 17 1")
+def restore(session: Session, content_id: ContentId, revision: Revision, etag: Etag = "") -> None:
+    """Give a content the texts of one of its revisions, as a new revision."""
+    content = document(session.client.restore_content_revision(content_id, revision, etag=etag))
+    session.output.text(f"content {content_id} is at revision {content['revision']}", content)
+
+
+@command("comment", 'contentgen content comment 17 "Is the price still right?"')
+def comment(session: Session, content_id: ContentId, text: Text) -> None:
+    """Add a comment to a content, for other editors."""
+    added = document(session.client.add_comment(content_id, text))
+    session.output.text(f"content {content_id} has comment {added['number']}", added)
+
+
+@command("comments", "contentgen content comments 17")
+def comments(session: Session, content_id: ContentId) -> None:
+    """List the comments of a content, the oldest first."""
+    session.output.many(map(document, session.client.iter_comments(content_id)), tables.COMMENTS, "comments")

@@ -1,4 +1,4 @@
-"""`contentgen content review|reopen|claim|release|regenerate`: reviews, and what comes before and after them.
+"""`contentgen content review|reopen|assign|claim|release|regenerate`: reviews, and what comes before and after them.
 
 Decisions are given, or made one by one on a terminal. Layer: commands.
 """
@@ -47,6 +47,8 @@ Lease = Annotated[
     float | None,
     option("How long it is kept from others, such as 5m. Default: 10m.", parser=values.seconds, metavar="DURATION"),
 ]
+
+AssignedTo = Annotated[str, option('Who; "" is nobody.', "--to", metavar="NAME")]
 
 _QUESTION = "(a)pprove  (r)eject  (s)kip  (v)iew again  (q)uit: "
 _WITHOUT_LESS_OPTIONS = "-FRX"
@@ -106,6 +108,13 @@ def reopen(session: Session, content_ids: ContentIds) -> int:
     Not what a publisher has claimed, nor what is published.
     """
     return each(session, content_ids, session.client.reopen_content, "content {content_id} waits for its review")
+
+
+@command("assign", "contentgen content assign 17 18 --to anna", 'contentgen content assign 17 --to ""')
+def assign(session: Session, content_ids: ContentIds, to: AssignedTo) -> int:
+    """Say who is to review contents. It bars nobody else from that."""
+    call = partial(session.client.assign_review, assignee=to)
+    return each(session, content_ids, call, lambda content: f"content {content['content_id']} is for {to or 'nobody'}")
 
 
 @command(

@@ -13,6 +13,7 @@ from scheduler_svc.database.batch import Insert, array
 from scheduler_svc.database.statements import Statements
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import (
+    Comment,
     Content,
     ContentFilter,
     ContentRevision,
@@ -58,6 +59,9 @@ _DELETE_CONTENTS = sa.text("""
     DELETE FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))
 """)
 """Deletes contents with their revisions, what they name, their pool entries and the attempts to publish them."""
+
+_DROP_IMAGE = sa.text("UPDATE contents SET images = images - CAST(:image AS text) WHERE content_id = :content_id")
+"""Removes a picture from what the creator says of images."""
 
 CONTENT_COLUMNS = {
     "content_id": "bigint",
@@ -120,6 +124,9 @@ class Contents(Statements):
         if content_ids:
             self._run(_DELETE_CONTENTS, ids=array("bigint", content_ids))
 
+    def drop_image(self, content_id: int, image: str) -> None:
+        self._run(_DROP_IMAGE, content_id=content_id, image=image)
+
     def _by_id(self, statement: sa.TextClause, content_ids: Sequence[int]) -> dict[int, Content]:
         contents = self._all(content, statement, ids=array("bigint", content_ids))
         return {article.content_id: article for article in contents}
@@ -147,8 +154,8 @@ _EDIT_CONTENT = sa.text(f"""
             word_count = :word_count, revision = revision + 1, etag = gen_random_uuid()
         WHERE content_id = :content_id RETURNING content_id, revision, {_TEXTS}
     )
-    INSERT INTO content_revisions (content_id, number, author, {_TEXTS})
-    SELECT content_id, revision, :author, {_TEXTS} FROM edited RETURNING number
+    INSERT INTO content_revisions (content_id, number, author, asset, {_TEXTS})
+    SELECT content_id, revision, :author, :asset, {_TEXTS} FROM edited RETURNING number
 """)
 """Changes the texts of a locked content, and keeps them as a revision."""
 
@@ -166,17 +173,17 @@ _LIST_REVISIONS = sa.text(f"""
         SELECT number FROM (SELECT number, sum(size) OVER (ORDER BY number) - size AS before FROM sized) AS s
         WHERE before <= {MAX_LISTED_BYTES}
     )
-    SELECT number, author, create_time, {_TEXTS} FROM content_revisions
+    SELECT number, author, create_time, asset, {_TEXTS} FROM content_revisions
     WHERE content_id = :content_id AND number = ANY(ARRAY(SELECT number FROM fitting)) ORDER BY number
 """)
 """Reads revisions of a content, oldest first, as many as fit on a page and one more."""
 
 
 class Revisions(Statements):
-    def add(self, content_id: int, texts: ContentTexts, author: str) -> None:
-        """Gives a locked content these texts, as its newest revision."""
+    def add(self, content_id: int, texts: ContentTexts, author: str, asset: str = "") -> None:
+        """Gives a locked content these texts, as its newest revision. `asset`: the uploaded or removed file."""
         self._run(_KEEP_FIRST, content_id=content_id)
-        values = texts._asdict() | {"word_count": len(texts.body), "author": author}
+        values = texts._asdict() | {"word_count": len(texts.body), "author": author, "asset": asset}
         (number,) = self._row(_EDIT_CONTENT, content_id=content_id, **values)
         if number > MAX_REVISIONS:
             self._run(_TRIM_REVISIONS, content_id=content_id, last=number - MAX_REVISIONS + 1)
@@ -186,5 +193,33 @@ class Revisions(Statements):
         return self._all(_revision, _LIST_REVISIONS, content_id=content_id, after=after, limit=limit)
 
 
-def _revision(number: int, author: str, create_time: datetime, *texts: str) -> ContentRevision:
-    return ContentRevision(number, author, create_time, ContentTexts(*texts))
+def _revision(number: int, author: str, create_time: datetime, asset: str, *texts: str) -> ContentRevision:
+    return ContentRevision(number, author, create_time, ContentTexts(*texts), asset)
+
+
+_COUNT_COMMENTS = sa.text("SELECT count(*) FROM content_comments WHERE content_id = :content_id")
+"""Counts the comments of a content."""
+_ADD_COMMENT = sa.text("""
+    INSERT INTO content_comments (content_id, number, author, text) VALUES (:content_id, :number, :author, :text)
+    RETURNING number, author, create_time, text
+""")
+"""Adds a comment to a locked content."""
+_LIST_COMMENTS = sa.text("""
+    SELECT number, author, create_time, text FROM content_comments
+    WHERE content_id = :content_id AND number > :after ORDER BY number LIMIT :limit
+""")
+"""Reads comments of a content, oldest first."""
+
+
+class Comments(Statements):
+    """No comment is deleted before its content, so that their number is the number of the last one."""
+
+    def count(self, content_id: int) -> int:
+        return int(self._row(_COUNT_COMMENTS, content_id=content_id)[0])
+
+    def add(self, content_id: int, number: int, author: str, text: str) -> Comment:
+        values = {"content_id": content_id, "number": number, "author": author, "text": text}
+        return Comment(*self._row(_ADD_COMMENT, **values))
+
+    def list(self, content_id: int, after: int, limit: int) -> builtins.list[Comment]:
+        return self._all(Comment, _LIST_COMMENTS, content_id=content_id, after=after, limit=limit)

@@ -2,22 +2,24 @@
 
 Without conditions every row that is read belongs on the page. With them that is not so: of a million contents none may
 have a certain category. Then a page examines `MAX_EXAMINED` contents at most. If a list is of contents that wait for a
-review, or are rejected, it examines only those, by an index that has them in its order. If contents must have some
-words, it examines those that the search index names.
+review, or are rejected, or are assigned to somebody, it examines only those, by an index that has them in its order. If
+contents must have some words, it examines those that the search index names.
+
+No index has the words of bodies. The bodies of the newest contents are searched; the others are searched as usual.
 
 A range is from `low` to below `high`. A list that is newest first reads it from its upper end, others from the lower.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from scheduler_svc.contents.sql.search import Search, searched
+from scheduler_svc.contents.sql.search import Search, folded, searched
 from scheduler_svc.database.batch import array
 from scheduler_svc.database.statements import EACH_ACCOUNT, Page, Pipeline, Statements, accounts, of_each_account
 from scheduler_svc.domain.account import Scope
@@ -27,6 +29,8 @@ from scheduler_svc.publishing.sql import SEEN_STATUS, shown_time
 
 MAX_EXAMINED = 5_000
 """Contents of which a page finds out whether they match: a few ms, with a search some 50."""
+MAX_BODIES = 500
+"""Contents whose bodies a list searches: 2,000 characters take some 0.1 ms."""
 
 ContentPage = Page[Content, int]
 
@@ -47,22 +51,41 @@ class Selection(NamedTuple):
     labels: int = 0
     given: tuple[str, ...] = ()
     """Further fields of the filter that have a value."""
+    assigned: bool = False
+    bodies: bool = False
+    """Words may be in the body, too."""
 
     @classmethod
     def of(cls, wanted: ContentFilter, *, of_accounts: bool, oldest_first: bool) -> Selection:
         field_names = tuple(name for name in _BY_FIELD if getattr(wanted, name) not in {None, "", ()})
         return cls(
-            of_accounts, oldest_first, wanted.review_status, wanted.publish_status, len(wanted.labels), field_names
+            of_accounts,
+            oldest_first,
+            wanted.review_status,
+            wanted.publish_status,
+            len(wanted.labels),
+            field_names,
+            bool(wanted.assignee),
         )
 
     @property
     def examines(self) -> bool:
         """Whether rows that are read may not belong on the page."""
-        return any((self.review_status, self.publish_status, self.labels, self.given))
+        return any((self.review_status, self.publish_status, self.labels, self.given, self.assigned))
 
     @property
     def waits(self) -> bool:
-        return self.review_status not in {None, ReviewStatus.APPROVED}
+        return self.review_status not in {None, ReviewStatus.APPROVED} and not self.assigned
+
+    @property
+    def by_account(self) -> bool:
+        """Whether the accounts are read one by one: the index of assignees has none."""
+        return self.of_accounts and not self.assigned
+
+    @property
+    def indexed(self) -> bool:
+        """Whether an index has those that are read, and few others."""
+        return self.waits or self.assigned
 
     @property
     def order(self) -> str:
@@ -73,7 +96,7 @@ class Selection(NamedTuple):
         """A range of ids, in words that one index alone can serve in `range_order`, whatever the planner believes."""
         columns = ", ".join([*self._prefix, "content_id"])
         values = "".join(f"{value}, " for value in self._prefix.values())
-        partial = f" AND {_NOT_APPROVED}" if self.waits else ""
+        partial = f" AND {_NOT_APPROVED}" if self.waits else " AND assignee IS NOT NULL" if self.assigned else ""
         return f"({columns}) >= ({values}:low) AND ({columns}) < ({values}:high){partial}"
 
     @property
@@ -83,6 +106,8 @@ class Selection(NamedTuple):
     @property
     def _prefix(self) -> Mapping[str, str]:
         """What comes before the ids in that index: its columns, and what they are equal to."""
+        if self.assigned:
+            return {"assignee": ":assignee"}
         status = {"review_status": f"{self.review_status}"} if self.waits else {}
         return {**status, "account_id": "a.own"} if self.of_accounts else status
 
@@ -95,7 +120,9 @@ class Selection(NamedTuple):
 
     def conditions(self) -> str:
         """Returns all other conditions."""
-        conditions = [_BY_FIELD[name] for name in self.given]
+        conditions = [_IN_BODIES if self.bodies and name == "words" else _BY_FIELD[name] for name in self.given]
+        if self.of_accounts and self.assigned:
+            conditions.append("account_id + 0 = ANY(CAST(:accounts AS bigint[]))")
         if self.publish_status is not None:
             conditions.append(f"{ENTRY_STATUS} = {self.publish_status}")
         conditions += [
@@ -106,23 +133,31 @@ class Selection(NamedTuple):
         return "".join(f" AND {condition}" for condition in conditions)
 
 
+def _words(*, body: bool) -> str:
+    return (
+        f"(SELECT bool_and(strpos(s.text, {folded('w.word')}) > 0)"
+        f" FROM (SELECT {searched('contents', body=body)} AS text OFFSET 0) AS s,"
+        " unnest(CAST(:words AS text[])) AS w(word))"
+    )
+
+
 _BY_FIELD: Mapping[str, str] = {
     "category": "category = :category",
     "min_quality_score": "quality_score >= :min_quality_score",
     "created_after": "create_time >= :created_after",
     "created_before": "create_time < :created_before",
-    "words": (
-        "(SELECT bool_and(strpos(s.text, lower(w.word)) > 0)"
-        f" FROM (SELECT {searched('contents')} AS text OFFSET 0) AS s, unnest(CAST(:words AS text[])) AS w(word))"
-    ),
+    "words": _words(body=False),
 }
 """Conditions on a content, by the field of the filter; their parameter has its name."""
+
+
+_IN_BODIES = _words(body=True)
 
 
 def values(wanted: ContentFilter) -> dict[str, Any]:
     """Returns the parameters of the conditions."""
     parameters: dict[str, Any] = {name: getattr(wanted, name) for name in _BY_FIELD}
-    parameters["words"] = array("text", wanted.words)
+    parameters |= {"words": array("text", wanted.words), "assignee": wanted.assignee}
     for i, (name, value) in enumerate(wanted.labels.items()):
         parameters |= {f"name{i}": name, f"value{i}": value}
     return parameters
@@ -137,7 +172,7 @@ def bound_of(of: Selection) -> sa.TextClause:
     """
     last, everything = ("min(content_id) + 1", ":high") if of.oldest_first else ("max(content_id)", ":low")
     query = f"SELECT content_id FROM contents WHERE {of.range} {of.range_order} OFFSET :skipped LIMIT 1"
-    lasts = f"{EACH_ACCOUNT}, LATERAL ({query})" if of.of_accounts else f"({query})"
+    lasts = f"{EACH_ACCOUNT}, LATERAL ({query})" if of.by_account else f"({query})"
     return sa.text(f"SELECT coalesce({last}, {everything}) FROM {lasts} AS k")
 
 
@@ -145,7 +180,8 @@ def bound_of(of: Selection) -> sa.TextClause:
 def page_of(columns: str, of: Selection) -> sa.TextClause:
     """Reads a page of some contents: the first `limit` of `ids`."""
     account_condition = " AND account_id + 0 = ANY(CAST(:accounts AS bigint[]))" if of.of_accounts else ""
-    conditions = f"{account_condition}{of.review_condition()}{of.conditions()}"
+    assignee_condition = " AND assignee = :assignee" if of.assigned else ""
+    conditions = f"{account_condition}{assignee_condition}{of.review_condition()}{of.conditions()}"
     query = f"SELECT content_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])){conditions}"
     return sa.text(
         f"SELECT {columns} FROM contents WHERE content_id = ANY(ARRAY({query} {of.order} LIMIT :limit)) {of.order}"
@@ -160,7 +196,7 @@ def page(columns: str, of: Selection) -> sa.TextClause:
     """
     conditions = of.conditions() if of.waits else f"{of.review_condition()}{of.conditions()}"
     first = f"FROM contents WHERE {of.range}{conditions} {of.range_order} LIMIT :limit"
-    if not of.of_accounts:
+    if not of.by_account:
         return sa.text(f"SELECT {columns} {first}")
     merged = (
         f"SELECT k.content_id FROM {EACH_ACCOUNT}, LATERAL (SELECT content_id {first}) AS k {of.order} LIMIT :limit"
@@ -176,7 +212,8 @@ _CLAIM_END = _HELD.format(shown_time("review_claim_expire_time"))
 _META = f"""content_id, account_id, task_key, title, {{bodies}}, summary, category, images, word_count, quality_score,
     review_status, review_comment, create_time, coalesce(cover_image, images ->> 0, ''), revision, etag,
     reviewer, review_time, {_HELD.format("review_holder")}, {_CLAIM_END},
-    {ENTRY_STATUS}, superseded_by_content_id, usage, model, {{named}}"""
+    {ENTRY_STATUS}, superseded_by_content_id, usage, model, coalesce(assignee, ''), coalesce(assigner, ''), assign_time,
+    {{named}}"""
 # What its result names, in order.
 _NAMED = """(
         SELECT jsonb_agg(jsonb_build_array(n.reason, n.name, n.sha256, a.media_type, a.size, a.width, a.height)
@@ -232,10 +269,16 @@ class ContentList(Statements):
         """Returns the contents behind the id `after`."""
         newest_first = _Ids(0, KEY_MAX if after is None else after)
         ids = _Ids((after or 0) + 1, KEY_MAX) if self._of.oldest_first else newest_first
+        if not self._wanted.search_bodies:
+            return self._page(ids, limit)
+        older, newer = self._split(ids, self._first_body())
+        return self._join([(self._page, older), (self._scan_bodies, newer)], limit)
+
+    def _page(self, ids: _Ids, limit: int) -> ContentPage:
         if not self._of.examines:
             return self._scan(ids, ids, limit)
         searches = any(len(word) > 1 for word in self._wanted.words)
-        if searches and not self._of.waits:
+        if searches and not self._of.indexed:
             return self._search(ids, limit)
         examined = self._examined(ids)
         if searches and examined != ids:  # else a page can look at all of them, and the search index may name more
@@ -244,9 +287,19 @@ class ContentList(Statements):
 
     def _examined(self, ids: _Ids) -> _Ids:
         """Returns how far a page gets in this range that reads one content after another."""
-        skipped = of_each_account(self._scope, MAX_EXAMINED) - 1
-        (bound,) = self._row(bound_of(self._of), **accounts(self._scope), **ids._asdict(), skipped=skipped)
-        return ids._replace(**{self._end: bound})
+        return ids._replace(**{self._end: self._bound(self._of, ids, MAX_EXAMINED)})
+
+    def _bound(self, of: Selection, ids: _Ids, most: int) -> int:
+        skipped = (of_each_account(self._scope, most) if of.by_account else most) - 1
+        return int(self._row(bound_of(of), **self._values, **ids._asdict(), skipped=skipped)[0])
+
+    def _first_body(self) -> int:
+        """Returns the id from which on bodies are searched."""
+        return self._bound(self._of._replace(oldest_first=False), _Ids(0, KEY_MAX), MAX_BODIES)
+
+    def _scan_bodies(self, ids: _Ids, limit: int) -> ContentPage:
+        of = self._of._replace(bodies=True)
+        return ContentPage(self._all(content, page(LISTED, of), **ids._asdict(), **self._values, limit=limit), None)
 
     def _scan(self, ids: _Ids, examined: _Ids, limit: int) -> ContentPage:
         """Reads contents of the part that is examined."""
@@ -256,9 +309,15 @@ class ContentList(Statements):
 
     def _search(self, ids: _Ids, limit: int) -> ContentPage:
         """Reads what the search index names, and scans what it does not have yet."""
-        split = Search(self._session).indexed_to() + 1
-        indexed, newer = ids._replace(high=min(ids.high, split)), ids._replace(low=max(ids.low, split))
-        parts = [(self._read_named, indexed), (self._read_newer, newer)]
+        indexed, newer = self._split(ids, Search(self._session).indexed_to() + 1)
+        return self._join([(self._read_named, indexed), (self._read_newer, newer)], limit)
+
+    @staticmethod
+    def _split(ids: _Ids, at: int) -> tuple[_Ids, _Ids]:
+        return ids._replace(high=min(ids.high, at)), ids._replace(low=max(ids.low, at))
+
+    def _join(self, parts: Sequence[tuple[Callable[[_Ids, int], ContentPage], _Ids]], limit: int) -> ContentPage:
+        """Reads the parts of a range in the order of the list, until a page is full."""
         contents: list[Content] = []
         for read, part in parts if self._of.oldest_first else reversed(parts):
             if part.low < part.high and len(contents) < limit:

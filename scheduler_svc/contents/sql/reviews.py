@@ -96,6 +96,13 @@ _SUPERSEDE = sa.text("""
 _WITHDRAW = sa.text("DELETE FROM publish_pool WHERE content_id = :content_id")
 """Takes a locked content out of the publish pool."""
 
+_ASSIGN = sa.text("""
+    UPDATE contents SET assignee = nullif(:assignee, ''), assigner = CASE WHEN :assignee <> '' THEN :assigner END,
+        assign_time = CASE WHEN :assignee <> '' THEN now() END
+    WHERE content_id = :content_id
+""")
+"""Says who is to review a content."""
+
 _RELEASE_REVIEW = sa.text(f"UPDATE contents SET {_NOT_HELD} WHERE content_id = :content_id")
 """Ends the claim of the review of a locked content."""
 
@@ -143,6 +150,10 @@ class Reviews(Statements):
 
     def hold(self, content_id: int, reviewer: str, lease: timedelta) -> None:
         self._run(_HOLD_REVIEW, content_id=content_id, reviewer=reviewer, lease=lease.total_seconds())
+
+    def assign(self, content_id: int, assignee: str, assigner: str) -> None:
+        """Says who is to review a content; empty: nobody."""
+        self._run(_ASSIGN, content_id=content_id, assignee=assignee, assigner=assigner)
 
     def release(self, content_id: int) -> None:
         self._run(_RELEASE_REVIEW, content_id=content_id)

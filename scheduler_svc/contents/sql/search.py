@@ -35,10 +35,16 @@ _MAX_SEGMENTS = 1_000
 """Segments that a page reads: 65 million ids."""
 
 
-def searched(contents: str) -> str:
+def searched(contents: str, *, body: bool = False) -> str:
     """Returns what is searched of a row of `contents`. A title may be edited, and has the beginning of a long topic."""
     topic = f"(SELECT topic FROM task_payloads AS x WHERE x.task_key = {contents}.task_key)"
-    return f"lower({contents}.title || ' ' || coalesce({topic}, ''))"
+    text = f"{contents}.title || ' ' || coalesce({topic}, '')"
+    return folded(f"{text} || ' ' || {contents}.body" if body else text)
+
+
+def folded(text: str) -> str:
+    """Returns a text in which neither case nor width of letters count."""
+    return f"lower(normalize({text}, NFKC))"
 
 
 def _grams(text: str) -> str:
@@ -111,7 +117,7 @@ def _find(*, oldest_first: bool, of_accounts: bool) -> sa.TextClause:
     """Finds contents of some segments that have all grams of the words."""
     step, order = (1, "content_id") if oldest_first else (-1, "content_id DESC")
     words = (
-        f"SELECT w.gram FROM unnest(CAST(:words AS text[])) AS v(word), LATERAL ({_grams('lower(v.word)')}) AS w(gram)"
+        f"SELECT w.gram FROM unnest(CAST(:words AS text[])) AS v(word), LATERAL ({_grams(folded('v.word'))}) AS w(gram)"
     )
     account_grams = f"SELECT {_account_gram('a')} FROM unnest(CAST(:accounts AS bigint[])) AS a"
     account_condition = f"AND x.grams && ARRAY({_in_segment('s.segment', account_grams)})" if of_accounts else ""

@@ -446,6 +446,9 @@ CREATE TABLE contents (
     superseded_by_content_id BIGINT,
     usage JSONB,
     model TEXT,
+    assignee TEXT,
+    assigner TEXT,
+    assign_time TIMESTAMP WITH TIME ZONE,
     CONSTRAINT contents_pkey PRIMARY KEY (content_id),
     CONSTRAINT contents_review_status CHECK (review_status BETWEEN 1 AND 3),
     CONSTRAINT contents_content_id CHECK (content_id > 0),
@@ -459,6 +462,7 @@ CREATE INDEX contents_waiting_by_account ON contents (account_id, create_time, c
 CREATE INDEX contents_held ON contents (review_holder, review_claim_expire_time) WHERE review_holder IS NOT NULL;
 CREATE INDEX contents_by_review ON contents (review_status, content_id) WHERE review_status <> 2;
 CREATE INDEX contents_by_review_and_account ON contents (review_status, account_id, content_id) WHERE review_status <> 2;
+CREATE INDEX contents_by_assignee ON contents (assignee, content_id) WHERE assignee IS NOT NULL;
 COMMENT ON TABLE contents IS 'What completed tasks have written, and its review.';
 COMMENT ON COLUMN contents.content_id IS 'Its number.';
 COMMENT ON COLUMN contents.account_id IS 'The account.';
@@ -484,6 +488,9 @@ COMMENT ON COLUMN contents.review_claim_expire_time IS 'Until when the review is
 COMMENT ON COLUMN contents.superseded_by_content_id IS 'The approved content that was written in its place.';
 COMMENT ON COLUMN contents.usage IS 'Tokens and costs, as the creator says; null: it says nothing.';
 COMMENT ON COLUMN contents.model IS 'The language model, as the creator says; null: it says nothing.';
+COMMENT ON COLUMN contents.assignee IS 'Who is to review it; null: nobody.';
+COMMENT ON COLUMN contents.assigner IS 'Who has said so.';
+COMMENT ON COLUMN contents.assign_time IS 'When that was.';
 
 CREATE TABLE search_index (
     "only" BOOLEAN DEFAULT true NOT NULL,
@@ -972,6 +979,7 @@ CREATE TABLE content_revisions (
     summary TEXT NOT NULL,
     category TEXT NOT NULL,
     cover_image TEXT NOT NULL,
+    asset TEXT DEFAULT '' NOT NULL,
     CONSTRAINT content_revisions_pkey PRIMARY KEY (content_id, number),
     CONSTRAINT content_revisions_number CHECK (number > 0),
     CONSTRAINT content_revisions_content_id_fkey FOREIGN KEY(content_id) REFERENCES contents (content_id) ON DELETE CASCADE
@@ -987,6 +995,24 @@ COMMENT ON COLUMN content_revisions.html_body IS 'Of this revision.';
 COMMENT ON COLUMN content_revisions.summary IS 'Of this revision.';
 COMMENT ON COLUMN content_revisions.category IS 'Of this revision.';
 COMMENT ON COLUMN content_revisions.cover_image IS 'Of this revision.';
+COMMENT ON COLUMN content_revisions.asset IS 'The file that was uploaded or removed then; empty: the texts were changed.';
+
+CREATE TABLE content_comments (
+    content_id BIGINT NOT NULL,
+    number INTEGER NOT NULL,
+    author TEXT NOT NULL,
+    create_time TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    text TEXT NOT NULL,
+    CONSTRAINT content_comments_pkey PRIMARY KEY (content_id, number),
+    CONSTRAINT content_comments_number CHECK (number > 0),
+    CONSTRAINT content_comments_content_id_fkey FOREIGN KEY(content_id) REFERENCES contents (content_id) ON DELETE CASCADE
+);
+COMMENT ON TABLE content_comments IS 'What editors say of contents.';
+COMMENT ON COLUMN content_comments.content_id IS 'The content.';
+COMMENT ON COLUMN content_comments.number IS 'From 1.';
+COMMENT ON COLUMN content_comments.author IS 'Who has made it.';
+COMMENT ON COLUMN content_comments.create_time IS 'When it was made.';
+COMMENT ON COLUMN content_comments.text IS 'What it says.';
 
 CREATE TABLE content_grams (
     content_id BIGINT NOT NULL,
