@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 import structlog
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -249,7 +250,8 @@ class Site:
                 return self._away(request, None)
             if session is None:
                 return self._to_sign_in(request)
-            response = await self._served(handler, request, session)
+            await session.accounts.refresh(session.client)
+            response = await self._served(handler, _limited(request, session), session)
             if response.status_code == SEE_OTHER and BY_SCRIPT in request.headers:
                 response = Response(status_code=NO_CONTENT, headers={"hx-redirect": response.headers["location"]})
             if request.cookies.get(self._cookie) != session.key and self.sessions.find(session.key):
@@ -325,6 +327,20 @@ class Site:
         """Returns the token that a proxy names; empty if it names none, or there is no such proxy."""
         header = self.settings.console_token_header
         return request.headers.get(header, "").strip() if header else ""
+
+
+class _OfAccount(Request):
+    """A request of a session that is switched to an account: its address asks for that one where it names none."""
+
+    def __init__(self, request: Request, account_id: int) -> None:
+        super().__init__(request.scope, request.receive)
+        named = [(name, value) for name, value in request.query_params.multi_items() if name != "account"]
+        self._query_params = QueryParams([*named, ("account", str(account_id))])
+
+
+def _limited(request: Request, session: Session) -> Request:
+    is_named = request.query_params.get("account", "").strip()
+    return request if is_named or not session.account_id else _OfAccount(request, session.account_id)
 
 
 async def _genuine(request: Request, session: Session) -> Request | None:
