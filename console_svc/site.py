@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import structlog
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -264,7 +265,8 @@ class Site:
             if request.method == "GET":
                 counted = {link.path: link.counted for link in self.offered(session) if link.counted}
                 await session.standing.renew(session, counted)
-            response = await self._served(handler, request, session)
+            await session.accounts.refresh(session.client)
+            response = await self._served(handler, _limited(request, session), session)
             if response.status_code == SEE_OTHER:
                 session.led(request.url.path, urlsplit(response.headers["location"]).path)
             if response.status_code == SEE_OTHER and BY_SCRIPT in request.headers:
@@ -342,6 +344,20 @@ class Site:
         """Returns the token that a proxy names; empty if it names none, or there is no such proxy."""
         header = self.settings.console_token_header
         return request.headers.get(header, "").strip() if header else ""
+
+
+class _OfAccount(Request):
+    """A request of a session that is switched to an account: its address asks for that one where it names none."""
+
+    def __init__(self, request: Request, account_id: int) -> None:
+        super().__init__(request.scope, request.receive)
+        named = [(name, value) for name, value in request.query_params.multi_items() if name != "account"]
+        self._query_params = QueryParams([*named, ("account", str(account_id))])
+
+
+def _limited(request: Request, session: Session) -> Request:
+    is_named = request.query_params.get("account", "").strip()
+    return request if is_named or not session.account_id else _OfAccount(request, session.account_id)
 
 
 async def _genuine(request: Request, session: Session) -> Request | None:

@@ -15,9 +15,10 @@ from starlette.responses import Response
 
 from console_svc.site import Link, Page, get, post, present
 from console_svc.tasks import history
-from console_svc.web.forms import Form, text_of
+from console_svc.web.forms import Form, text_of, typed_of
 from console_svc.web.language import PageText, filled, plural, text
 from console_svc.web.paging import PAGE_SIZE, first_of, taken
+from console_svc.web.security import page_before
 from console_svc.web.sessions import Session, permitted
 from console_svc.web.values import MAX_COUNT, MAX_NUMBER, whole
 from console_svc.workers.page import pauses
@@ -38,7 +39,11 @@ class Accounts(Page):
         page_text = request.query_params.get("page", "")
         page = max(int(page_text), 1) if page_text.isascii() and page_text.isdecimal() and len(page_text) < 9 else 1
         all_accounts = await taken(session.client.iter_accounts(), MAX_ACCOUNTS)
-        accounts = [account for account in all_accounts if name.lower() in account["name"].lower()]
+        accounts = [
+            account
+            for account in all_accounts
+            if name.lower() in account["name"].lower() and session.account_id in {None, account["account_id"]}
+        ]
         page_accounts = accounts[(page - 1) * PAGE_SIZE :][:PAGE_SIZE]
         dispatch, *stats = await asyncio.gather(
             permitted(session.may("WorkerPoolService/GetDispatchStatus"), session.client.get_dispatch_status()),
@@ -133,7 +138,19 @@ class Accounts(Page):
         await session.client.deactivate_account(account_id)
         return self._done(session, "Account {account} takes no submits now.", account_id)
 
+    @post("/account")
+    async def switch(self, request: Request, session: Session) -> Response:
+        """Switches the whole console to an account, or to all; leads back to the page, without its filter."""
+        form = Form(typed_of(await request.form(), ("account", "all")), account=session.accounts.number)
+        account_id = None if "all" in form.typed else form.account()
+        if form.problems:
+            session.tell(form.problems["account"])
+        else:
+            session.account_id = account_id and (await _account(session, account_id))["account_id"]
+        return self._site.see(page_before(request).partition("?")[0].removeprefix(self._site.path("")) or "/")
+
     def _done(self, session: Session, notice: str, account_id: int) -> Response:
+        session.accounts.forget()
         return self._site.done(session, notice, f"/accounts/{account_id}", account=account_id)
 
     def _form(self, request: Request, session: Session, form: AccountForm, account_id: int | None) -> Response:

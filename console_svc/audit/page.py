@@ -30,7 +30,7 @@ class Audit(Page):
     @get("/audit")
     async def show(self, request: Request, session: Session) -> Response:
         """Lists events, the newest first. `before` selects earlier ones, which is how the next page begins."""
-        search = _Search(request)
+        search = _Search(request, session)
         shown_events: list[AuditEvent] = []
         before = ""
         if not search.problems:
@@ -78,8 +78,9 @@ async def _page(events: AsyncIterator[AuditEvent], outcome: str) -> tuple[list[A
 
 
 class _Search(Form):
-    def __init__(self, request: Request) -> None:
-        super().__init__(typed_of(request.query_params, _CONDITIONS), zone=zone_of(request))
+    def __init__(self, request: Request, session: Session) -> None:
+        typed = typed_of(request.query_params, _CONDITIONS)
+        super().__init__(typed, zone=zone_of(request), account=session.accounts.number)
         problem = text("A time such as 2030-01-31T08:00.")
         self.account_id = self.account()
         self.first, *ends = (self.time(name, problem) for name in ("from", "to", "before"))

@@ -18,12 +18,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 
 from console_svc.articles.texts import SHOWN, Picture, Pictures, as_written
 from console_svc.site import BAD, CONFLICT, EDITING, NOT_FOUND, SEE_OTHER, Link, NotDone, Page, Site, get, post, present
-from console_svc.web.forms import Form, lines, texts_of, typed_of
+from console_svc.web.forms import BadValue, Form, lines, texts_of, typed_of
 from console_svc.web.language import refused, text
 from console_svc.web.paging import MAX_FETCH, PAGE_SIZE, all_of, first_of
 from console_svc.web.security import is_local
 from console_svc.web.sessions import Session, permitted
-from console_svc.web.values import number_of
 from contentgen import (
     Content,
     ContentRevision,
@@ -71,7 +70,7 @@ class Contents(Page):
         try:
             contents, more = await first_of(
                 session.client.iter_contents(
-                    number_of(typed.get("account", "")),
+                    session.accounts.number(typed.get("account", "")),
                     review,
                     publish_status=publish,
                     category=typed.get("category", ""),
@@ -85,8 +84,8 @@ class Contents(Page):
             )
         except InvalidArgument as error:
             problem = refused(error)
-        except ValueError:
-            problem = NOT_READ
+        except ValueError as error:
+            problem = error.problem if isinstance(error, BadValue) else NOT_READ
         states = [("review", review)] * bool(review) + [("publish", publish)] * bool(publish)
         filters = [(name, text) for name, text in typed.items() if name != "before"] + states
         older = [*filters, ("before", contents[-1]["created_at"])] if more else []

@@ -37,15 +37,15 @@ class Overview(Page):
         client, may = session.client, session.may
         span = history.chosen(request.query_params.get("span"), "24h")
         sees_history = may("TaskService/GetTaskHistory")
-        held_tasks = client.list_tasks(status=["submitted", "processing"], limit=RUNNING)
-        failed_entries = client.iter_publish_pool(statuses="failed", page_size=LIMIT + 1)
-        pending_contents = client.iter_contents(review_status="pending_review", page_size=LIMIT + 1)
+        held_tasks = client.list_tasks(session.account_id, status=["submitted", "processing"], limit=RUNNING)
+        failed_entries = client.iter_publish_pool(session.account_id, statuses="failed", page_size=LIMIT + 1)
+        pending_contents = client.iter_contents(session.account_id, review_status="pending_review", page_size=LIMIT + 1)
         (stats, running, points, today), (pool, paused, failed, reviews, (holds, problems)) = await asyncio.gather(
             asyncio.gather(
-                permitted(may("TaskService/GetTaskStats"), client.get_task_stats()),
+                permitted(may("TaskService/GetTaskStats"), client.get_task_stats(session.account_id)),
                 permitted(may("TaskService/ListTasks"), held_tasks),
-                permitted(sees_history, history.read(client, span)),
-                permitted(sees_history, history.today(client)),
+                permitted(sees_history, history.read(client, span, session.account_id)),
+                permitted(sees_history, history.today(client, session.account_id)),
             ),
             asyncio.gather(
                 permitted(may("WorkerPoolService/GetWorkerPool"), client.get_worker_pool_status()),
@@ -79,7 +79,7 @@ class Overview(Page):
         language = language_of(request)
 
         def item(move: Move) -> str:
-            values = {"change": move.change}
+            values = {"change": move.change, "session": session}
             render = partial(self._site.renderer.text, request, "overview/move.html", values)
             return move.rendered(f"item {language}", render)
 

@@ -32,7 +32,7 @@ class PublishPool(Page):
 
     @get("/pool")
     async def show(self, request: Request, session: Session) -> Response:
-        search, number = PoolSearch(request), page_number(request)
+        search, number = PoolSearch(request, session), page_number(request)
         entries: list[PublishPoolEntry] = []
         more = False
         if not search.problems:
@@ -47,7 +47,7 @@ class PublishPool(Page):
 
     @get("/pool/calendar")
     async def calendar(self, request: Request, session: Session) -> Response:
-        search = PoolSearch(request)
+        search = PoolSearch(request, session)
         today = datetime.now(search.zone).date()
         span = span_of(search.typed, today)
         entries: list[PublishPoolEntry] = []
@@ -146,9 +146,9 @@ _MINUTES = len("2031-01-31T12:00")
 
 
 class PoolSearch(Form):
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, session: Session) -> None:
         params = request.query_params
-        super().__init__(typed_of(params, _CONDITIONS), zone=zone_of(request))
+        super().__init__(typed_of(params, _CONDITIONS), zone=zone_of(request), account=session.accounts.number)
         self._chosen = [state for state in PUBLISH_STATES if state in params.getlist("state")]
         self.states = self._chosen or OPEN
         self.account_id = self.account()

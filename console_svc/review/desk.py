@@ -24,7 +24,7 @@ from console_svc.web.forms import Form, text_of, texts_of, typed_of
 from console_svc.web.language import refused, text
 from console_svc.web.paging import PAGE_SIZE, first_of
 from console_svc.web.sessions import UNDO_TIME, Session
-from console_svc.web.values import MAX_NUMBER, ids_of, moment, number_of, whole
+from console_svc.web.values import MAX_NUMBER, ids_of, moment, whole
 from contentgen import (
     Content,
     EtagMismatchException,
@@ -54,7 +54,7 @@ class ReviewDesk(Page):
     @get("/review")
     async def open_next(self, request: Request, session: Session) -> Response:
         """Opens what follows `after` or precedes `before`, else the oldest, unless somebody else holds it."""
-        search = QueueSearch(request)
+        search = QueueSearch(request, session)
         params = request.query_params
         after, before = (Place.read(params.get(name, "")) for name in ("after", "before"))
         content_id = await _first_free(session, await candidates(session, search, after, before))
@@ -74,7 +74,7 @@ class ReviewDesk(Page):
     @get("/review/queue")
     async def show_queue(self, request: Request, session: Session) -> Response:
         """Shows the queue alone, which an open page loads again."""
-        search = QueueSearch(request)
+        search = QueueSearch(request, session)
         place = Place.read(request.query_params.get("place", ""))
         values = {"search": search, "queue": await queue_at(session, search, place), "place": place, "session": session}
         return self._site.render(request, "review/queue.html", values)
@@ -82,7 +82,7 @@ class ReviewDesk(Page):
     async def _desk(
         self, request: Request, session: Session, content: Content | None, form: Form | None = None, status: int = 200
     ) -> Response:
-        search, me = QueueSearch(request), session.user
+        search, me = QueueSearch(request, session), session.user
         place = Place.of(content) if content else None
         undone_ids, undo_seconds = ([], 0.0) if form else _undo(request)
         queue, article, brief, undone_content = await asyncio.gather(
@@ -173,7 +173,7 @@ class ReviewDesk(Page):
         except (EtagMismatchException, InvalidStateException) as error:
             problem = CHANGED if isinstance(error, EtagMismatchException) else DECIDED
             return await self._again(request, session, content_id, form, problem, status=CONFLICT)
-        return self._next(request, str(Place.of(content)), [content_id])
+        return self._next(request, session, str(Place.of(content)), [content_id])
 
     async def _again(
         self, request: Request, session: Session, content_id: int, form: Form, problem: str, *, status: int = BAD
@@ -181,9 +181,9 @@ class ReviewDesk(Page):
         form.problems[""] = problem
         return await self._desk(request, session, await _opened(session, content_id), form, status=status)
 
-    def _next(self, request: Request, after: str, content_ids: Sequence[int]) -> Response:
+    def _next(self, request: Request, session: Session, after: str, content_ids: Sequence[int]) -> Response:
         expiry = f"{time.time() + UNDO_TIME:.3f}"
-        query = {**QueueSearch(request).typed, "decided": ",".join(map(str, content_ids)), "until": expiry}
+        query = {**QueueSearch(request, session).typed, "decided": ",".join(map(str, content_ids)), "until": expiry}
         return self._site.see(f"/review?{urlencode({**query, 'after': after} if after else query)}")
 
     @post("/review/approve")
@@ -191,7 +191,7 @@ class ReviewDesk(Page):
         """Approves all of the ticked ones as they were when the queue was shown, or none."""
         form = await request.form()
         place = Place.read(text_of(form, "place"))
-        back = self._open(request, place and place.content_id)
+        back = self._open(request, session, place and place.content_id)
         ticks = [str(value).partition(":") for value in form.getlist("tick")]
         reviews = [
             {"content_id": number, "approve": True, "etag": etag}
@@ -206,10 +206,10 @@ class ReviewDesk(Page):
         except (EtagMismatchException, InvalidStateException) as error:
             session.tell("None is approved, because one has changed: {message}", message=refused(error))
             return back
-        return self._next(request, str(place or ""), [int(str(review["content_id"])) for review in reviews])
+        return self._next(request, session, str(place or ""), [int(str(review["content_id"])) for review in reviews])
 
-    def _open(self, request: Request, content_id: int | None) -> Response:
-        query = QueueSearch(request).query
+    def _open(self, request: Request, session: Session, content_id: int | None) -> Response:
+        query = QueueSearch(request, session).query
         path = f"/review/{content_id}" if content_id else "/review"
         return self._site.see(f"{path}?{query}" if query else path)
 
@@ -227,7 +227,7 @@ class ReviewDesk(Page):
                 continue
             if content and (task_id := answering_task(content["review_comment"])):
                 await _cancel(session, task_id)
-        return self._open(request, content_ids[0] if content_ids else None)
+        return self._open(request, session, content_ids[0] if content_ids else None)
 
     @post("/review/{content_id:int}/claim")
     async def renew(self, request: Request, session: Session, content_id: int) -> Response:
@@ -325,11 +325,11 @@ class Place(NamedTuple):
 class QueueSearch(Form):
     """What the address of a request asks for. With a problem it asks for nothing."""
 
-    def __init__(self, request: Request) -> None:
-        super().__init__(typed_of(request.query_params, _FIELDS))
+    def __init__(self, request: Request, session: Session) -> None:
+        super().__init__(typed_of(request.query_params, _FIELDS), account=session.accounts.number)
         self._conditions: dict[str, Any] = {
             "category": self.plain("category"),
-            "account_id": self.read("account", number_of, text("An account is a number from 1.")),
+            "account_id": self.account(),
             "min_quality_score": self.read("score", float, text("A score is a number.")),
             "labels": self.read("label", read_label, text("A label is a key and a value, such as team=news.")),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from calendar import day_name, month_name
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, get_args
@@ -21,7 +21,7 @@ from console_svc.web.forms import Form, lines, texts_of
 from console_svc.web.language import ZH, Texts, language_of, refused, text
 from console_svc.web.paging import account_page
 from console_svc.web.sessions import Session
-from console_svc.web.values import UTC_ZONE, in_zone, zone_named, zone_names, zone_of
+from console_svc.web.values import UTC_ZONE, in_zone, number_of, zone_named, zone_names, zone_of
 from console_svc.web.violations import violation
 from contentgen import (
     CatchUp,
@@ -41,18 +41,20 @@ class Schedules(Page):
 
     @get("/schedules")
     async def show(self, request: Request, session: Session) -> Response:
-        schedules, page = await account_page(request, session.client.iter_schedules)
+        schedules, page = await account_page(request, session.client.iter_schedules, session.accounts.number)
         rows = [runs_of(schedule, language_of(request)) for schedule in schedules]
         values = {"rows": rows, **page}
         return self._site.render(request, "schedules/list.html", values, session, bad=page["bad_account"])
 
     @get("/schedules/new")
     async def blank(self, request: Request, session: Session) -> Response:
-        return self._form(request, session, ScheduleForm({**NEW, "time_zone": zone_of(request).key}))
+        return self._form(
+            request, session, ScheduleForm({**NEW, **session.chosen("account_id"), "time_zone": zone_of(request).key})
+        )
 
     @post("/schedules/new")
     async def create(self, request: Request, session: Session) -> Response:
-        form = ScheduleForm.sent(await request.form())
+        form = ScheduleForm.sent(await request.form(), session)
         arguments = form.arguments()
         try:
             if not form.problems:
@@ -85,7 +87,7 @@ class Schedules(Page):
     @post("/schedules/{schedule_id:int}")
     async def update(self, request: Request, session: Session, schedule_id: int) -> Response:
         schedule = present(await session.client.get_schedule(schedule_id), GONE)
-        form = ScheduleForm.sent(await request.form())
+        form = ScheduleForm.sent(await request.form(), session)
         arguments = form.arguments(schedule)
         try:
             if not form.problems:
@@ -148,8 +150,8 @@ _SETTINGS = ("name", "cron", "time_zone", "catch_up", "overlap", "jitter")
 
 
 class ScheduleForm(Form):
-    def __init__(self, typed: Mapping[str, str]) -> None:
-        super().__init__(typed, fields=("account_id", *_SETTINGS, *OF_A_SCHEDULE))
+    def __init__(self, typed: Mapping[str, str], account: Callable[[str], int | None] = number_of) -> None:
+        super().__init__(typed, fields=("account_id", *_SETTINGS, *OF_A_SCHEDULE), account=account)
 
     @classmethod
     def of(cls, schedule: Schedule) -> ScheduleForm:
@@ -158,8 +160,8 @@ class ScheduleForm(Form):
         return cls({**settings, "jitter": f"{schedule['jitter']:g}", **task})
 
     @classmethod
-    def sent(cls, data: FormData) -> ScheduleForm:
-        return cls({name: lines(value) for name, value in texts_of(data).items()})
+    def sent(cls, data: FormData, session: Session) -> ScheduleForm:
+        return cls({name: lines(value) for name, value in texts_of(data).items()}, session.accounts.number)
 
     def arguments(self, before: Schedule | None = None) -> Mapping[str, Any]:
         """Returns those of `create_schedule`, or of `update_schedule` for `before`; what can't be read has a problem.

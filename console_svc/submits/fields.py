@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import tzinfo
 from typing import Any
 
 from console_svc.web.forms import BadValue, Form
 from console_svc.web.language import filled, text
-from console_svc.web.values import MAX_NUMBER, moment, pairs, seconds, whole
+from console_svc.web.values import moment, pairs, seconds, whole
 from contentgen import Task
 from contentgen.submit_fields import FIELDS, Field, Kind
 
@@ -20,7 +19,7 @@ _DAY = 86_400.0
 _BOUNDED = text("It should be a number from {least} to {limit}.")
 
 
-def _text(field: Field, input_text: str, _: tzinfo) -> str:
+def _text(field: Field, input_text: str, _: Form) -> str:
     if "\0" in input_text:
         raise BadValue(text("It should have no NUL character."))
     if len(input_text) > field.most:
@@ -30,20 +29,20 @@ def _text(field: Field, input_text: str, _: tzinfo) -> str:
     return input_text
 
 
-def _number(field: Field, input_text: str, _: tzinfo) -> float:
+def _number(field: Field, input_text: str, _: Form) -> float:
     value = float(input_text)
     if not field.least <= value <= field.most:
         raise ValueError(input_text)
     return value
 
 
-def _boolean(_: Field, input_text: str, __: tzinfo) -> bool:
+def _boolean(_: Field, input_text: str, __: Form) -> bool:
     if input_text.lower() not in _TRUE | _FALSE:
         raise ValueError(input_text)
     return input_text.lower() in _TRUE
 
 
-def _length(field: Field, input_text: str, _: tzinfo) -> float:
+def _length(field: Field, input_text: str, _: Form) -> float:
     value = seconds(input_text)
     if not field.least <= value <= field.most:
         problem = text("It should be at least {least} and at most {limit}.")
@@ -51,20 +50,20 @@ def _length(field: Field, input_text: str, _: tzinfo) -> float:
     return value
 
 
-def _pairs(_: Field, input_text: str, __: tzinfo) -> dict[str, str]:
+def _pairs(_: Field, input_text: str, __: Form) -> dict[str, str]:
     """Reads `key=value`, one on each line or several by semicolon."""
     return pairs(input_text.replace(";", "\n").replace("；", "\n").splitlines())
 
 
-_READERS: Mapping[Kind, tuple[Callable[[Field, str, tzinfo], Any], str]] = {
-    Kind.ID: (lambda _, value, __: whole(value, 1, MAX_NUMBER), text("It should be a number, from 1.")),
+_READERS: Mapping[Kind, tuple[Callable[[Field, str, Form], Any], str]] = {
+    Kind.ID: (lambda _, value, form: form.read_account(value), text("The name or the number of an account.")),
     Kind.TEXT: (_text, ""),
     Kind.WORDS: (_text, ""),
     Kind.WHOLE: (lambda field, value, _: whole(value, int(field.least), int(field.most)), _BOUNDED),
     Kind.NUMBER: (_number, _BOUNDED),
     Kind.YES_NO: (_boolean, text("It should be true or false.")),
     Kind.LENGTH: (_length, text("It should be a length of time such as 90s, 30m or 2h.")),
-    Kind.TIME: (lambda _, value, here: moment(value, here), text("It should be a time such as 2026-01-31 08:00.")),
+    Kind.TIME: (lambda _, value, form: moment(value, form.zone), text("It should be a time such as 2026-01-31 08:00.")),
     Kind.PAIRS: (_pairs, text("It should be key=value, one a line.")),
 }
 """By the kind of a field: what reads it, and what its text should be where that raises a plain ValueError."""
@@ -90,7 +89,7 @@ def _value(form: Form, field: Field) -> Any:
     (reader, problem), as_typed = _READERS[field.kind], field.rows > 1
     return form.read(
         field.name,
-        lambda input_text: reader(field, input_text if as_typed else input_text.strip(), form.zone),
+        lambda input_text: reader(field, input_text if as_typed else input_text.strip(), form),
         filled(problem, least=field.least, limit=field.most),
     )
 

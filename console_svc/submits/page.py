@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -19,12 +19,9 @@ from console_svc.submits.fields import TYPED, of_task, read
 from console_svc.submits.sheet import ENCODINGS, MAX_ROWS, Sheet, decoded, sheet, submit
 from console_svc.web.forms import BadValue, Form, lines, texts_of
 from console_svc.web.language import filled, plural
-from console_svc.web.paging import first_of
 from console_svc.web.sessions import Session
-from contentgen import Account, RequestError, Unauthenticated, Unavailable
+from contentgen import RequestError, Unauthenticated, Unavailable
 
-MAX_ACCOUNTS = 200
-"""Accounts that a form offers by name; with more it asks for the number."""
 SHOWN_GOOD, SHOWN_BAD = 20, 200
 SOON = 1.0
 """Seconds that the form waits for its work to end before its page shows how far it is."""
@@ -38,7 +35,8 @@ class New(Page):
     async def show(self, request: Request, session: Session) -> Response:
         """Fills the form in like the task `from`, or else by the query, which has the fields by their names."""
         params = request.query_params
-        form = _form_of(params)
+        form = _form_of(params, session)
+        form.typed = {**session.chosen("account_id"), **form.typed}
         if copied := params.get("from", ""):
             form = Form(of_task(present(await session.client.get_task_status(copied), "There is no such task.")))
         return await self._form(request, session, form, copied=copied)
@@ -46,7 +44,7 @@ class New(Page):
     @post("/new")
     async def submit(self, request: Request, session: Session) -> Response:
         data = await request.form()
-        form = _form_of(data)
+        form = _form_of(data, session)
         values = read(form)
         key, copied = str(data.get(_KEY, "")), str(data.get("from", ""))
         if form.problems:
@@ -73,27 +71,27 @@ class New(Page):
             "form": form,
             "key": key or secrets.token_urlsafe(16),
             "copied": copied,
-            "accounts": await _accounts(session),
+            "accounts": session.accounts.offered(),
             "fields": TYPED,
         }
         return self._site.render(request, "submits/one.html", values, session, bad=form.problems)
 
     @get("/new/many")
     async def show_many(self, request: Request, session: Session) -> Response:
-        return await self._many(request, session, _form_of(request.query_params), secrets.token_urlsafe(16))
+        return await self._many(request, session, _form_of(request.query_params, session), secrets.token_urlsafe(16))
 
     @post("/new/many", calls=False)
     async def submit_many(self, request: Request, session: Session) -> Response:
         """Shows what the rows say; submits them when they have been seen."""
         data = await request.form()
-        form, run = _form_of(data), str(data.get(_KEY, "")) or secrets.token_urlsafe(16)
+        form, run = _form_of(data, session), str(data.get(_KEY, "")) or secrets.token_urlsafe(16)
         encoding = str(data.get("encoding", ""))
         rows, file = str(data.get("rows", "")), data.get("file")
         try:
             if isinstance(file, UploadFile) and file.filename:
                 rows, form.typed["read_as"] = decoded(await file.read(), encoding)
             form.typed["rows"] = rows
-            preview = await asyncio.to_thread(sheet, rows, _defaults(form), form.zone, run)
+            preview = await asyncio.to_thread(sheet, rows, _defaults(form), form, run)
         except BadValue as error:
             form.problems["rows"] = error.problem
             return await self._many(request, session, form, run)
@@ -117,7 +115,7 @@ class New(Page):
             "seen": _seen(form, run) if sheet else "",
             "sheet": sheet,
             "encodings": ENCODINGS,
-            "accounts": await _accounts(session),
+            "accounts": session.accounts.offered(),
             "fields": TYPED,
             "shown_good": SHOWN_GOOD,
             "shown_bad": SHOWN_BAD,
@@ -126,10 +124,10 @@ class New(Page):
         return self._site.render(request, "submits/many.html", values, session, bad=form.problems)
 
 
-def _form_of(data: ImmutableMultiDict[str, Any]) -> Form:
+def _form_of(data: ImmutableMultiDict[str, Any], session: Session) -> Form:
     """Returns the fields as they were typed, with the line ends of this side."""
     typed = {name: lines(value) for name, value in texts_of(data).items() if name in (*TYPED, "zone")}
-    return Form({name: value for name, value in typed.items() if value.strip()}, fields=TYPED)
+    return Form({name: value for name, value in typed.items() if value.strip()}, TYPED, account=session.accounts.number)
 
 
 def _defaults(form: Form) -> Mapping[str, str]:
@@ -141,11 +139,3 @@ def _seen(form: Form, run: str) -> str:
     rows = form.typed.get("rows", "").replace("\r\n", "\n")
     words = json.dumps([run, rows, {**_defaults(form)}, str(form.zone)], sort_keys=True)
     return hashlib.sha256(words.encode()).hexdigest()[:32]
-
-
-async def _accounts(session: Session) -> Sequence[Account] | None:
-    """Returns the accounts to choose from; None if they are too many, or the user may not list them."""
-    if not session.may("AccountService/ListAccounts"):
-        return None
-    accounts, more = await first_of(session.client.iter_accounts(page_size=MAX_ACCOUNTS + 1), MAX_ACCOUNTS)
-    return None if more else [account for account in accounts if account["active"]]

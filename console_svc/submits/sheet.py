@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, cast
-from zoneinfo import ZoneInfo
 
 from console_svc.submits.fields import TYPED, Values, read
 from console_svc.web.forms import BadValue, Form
@@ -79,7 +78,7 @@ def decoded(file: bytes, encoding: str) -> tuple[str, str]:
     )
 
 
-def sheet(source: str, defaults: Mapping[str, str], zone: ZoneInfo, run: str) -> Sheet:
+def sheet(source: str, defaults: Mapping[str, str], form: Form, run: str) -> Sheet:
     """Returns the rows. What a row leaves empty is as `defaults` say, which were typed into the form.
 
     Each row has a request_id that follows from its words and `run`: submitted again, it makes no second task. Raises
@@ -97,14 +96,14 @@ def sheet(source: str, defaults: Mapping[str, str], zone: ZoneInfo, run: str) ->
         row_values = {
             name: cell.strip() for name, cell in zip(columns, row, strict=False) if name in TYPED and cell.strip()
         }
-        form = Form({**defaults, **row_values}, zone=zone)
-        words = json.dumps([run, form.typed, str(zone)], sort_keys=True)
+        row_form = Form({**defaults, **row_values}, zone=form.zone, account=form.read_account)
+        words = json.dumps([run, row_form.typed, str(form.zone)], sort_keys=True)
         occurrences[words] += 1
-        values = read(form)
+        values = read(row_form)
         if len(row) > len(columns) and any(cell.strip() for cell in row[len(columns) :]):
-            form.problems[""] = text("It has more cells than the first row names.")
+            row_form.problems[""] = text("It has more cells than the first row names.")
         values["request_id"] = f"row-{hashlib.sha256(f'{occurrences[words]} {words}'.encode()).hexdigest()[:32]}"
-        rows.append(Row(line, form.typed.get("topic", ""), values, form.problems))
+        rows.append(Row(line, row_form.typed.get("topic", ""), values, row_form.problems))
     if not rows:
         raise BadValue(text("There is no row in it."))
     return Sheet(rows, [name for name in columns if name and name not in TYPED])

@@ -61,7 +61,7 @@ class _Order(NamedTuple):
     @classmethod
     def read(cls, data: ImmutableMultiDict[str, Any], session: Session) -> _Order:
         """Raises NotDone if it says nothing that can be done, or not by this user."""
-        search, do, of_all = TaskSearch(data), str(data.get("do", "")), data.get("all") == "yes"
+        search, do, of_all = TaskSearch(data, session), str(data.get("do", "")), data.get("all") == "yes"
         more = data.get("more") == "yes"
         extra = list(map(str, data.getlist("extra"))) if more else []
         ids = () if of_all else (*map(str, data.getlist("task")), *extra)[:MAX_TICKED]

@@ -49,15 +49,14 @@ _LABELS = re.compile(r"[,，]\s*|\s{2,}|\n")
 class TaskSearch(Form):
     """Conditions that hold together, of an address or of a form. A field that has a problem has no effect."""
 
-    def __init__(self, data: ImmutableMultiDict[str, Any]) -> None:
+    def __init__(self, data: ImmutableMultiDict[str, Any], session: Session) -> None:
         typed = typed_of(data, _FIELDS)
         if not typed.keys() & {"after", "before"}:
             typed.pop("zone", None)
-        super().__init__(typed)
+        super().__init__(typed, account=session.accounts.number)
         self.states = [state for state in STATES if state in data.getlist("status")]
-        self.account_id, self.schedule_id = (
-            self.read(name, number_of, text("It should be a number, from 1.")) for name in ("account", "schedule")
-        )
+        self.account_id = self.account()
+        self.schedule_id = self.read("schedule", number_of, text("It should be a number, from 1."))
         problem = text("It should be key=value, several by comma.")
         self.labels = self.read("label", lambda labels: pairs(_LABELS.split(labels)), problem) or {}
         self.topic, self.worker = self.plain("topic"), self.plain("worker")
@@ -121,7 +120,7 @@ class Tasks(Page):
     @get("/tasks")
     async def show(self, request: Request, session: Session) -> Response:
         """Lists tasks, the newest first. `page` is the API's token of a page. An id as topic leads to its task."""
-        search = TaskSearch(request.query_params)
+        search = TaskSearch(request.query_params, session)
         if TASK_ID.fullmatch(search.topic):
             return self._site.see(f"/tasks/{search.topic}")
         page_token = request.query_params.get("page", "")
@@ -146,7 +145,7 @@ class Tasks(Page):
     @get("/tasks/live")
     async def live(self, request: Request, session: Session) -> Response:
         """Streams rows that have moved. `oldest` and `newest` bound what the page shows: ids rise with time."""
-        params, search = request.query_params, TaskSearch(request.query_params)
+        params, search = request.query_params, TaskSearch(request.query_params, session)
         only, oldest, newest = (params.get(name, "") for name in ("task_id", "oldest", "newest"))
         ticks = "ticks" in params
         key = f"{language_of(request)} {ticks}"
@@ -158,7 +157,7 @@ class Tasks(Page):
                 return ""
             # where it has left the states of the page, its row says so if the page has it
             is_known = bool(search.states) and move.task["status"] not in search.states
-            values = {"task": move.task, "moved": True, "known": is_known, "ticks": ticks}
+            values = {"task": move.task, "moved": True, "known": is_known, "ticks": ticks, "session": session}
             render = partial(self._site.renderer.text, request, "tasks/row.html", values)
             return move.rendered(f"{key} {is_known}", render)
 
@@ -169,8 +168,9 @@ class Tasks(Page):
         """Returns the present rows of these tasks: how far a running one is, which is no move."""
         tasks = await session.client.get_task_statuses(request.query_params.getlist("task")[:PAGE_SIZE])
         ticks = "ticks" in request.query_params
+        common = {"moved": True, "ticks": ticks, "session": session}
         rows = [
-            self._site.renderer.text(request, "tasks/row.html", {"task": task, "moved": True, "ticks": ticks})
+            self._site.renderer.text(request, "tasks/row.html", {"task": task, **common})
             for task in tasks
             if task is not None
         ]

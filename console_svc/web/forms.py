@@ -54,13 +54,21 @@ class Form:
     """
 
     def __init__(
-        self, typed: Mapping[str, str], fields: Collection[str] | None = None, zone: ZoneInfo | None = None
+        self,
+        typed: Mapping[str, str],
+        fields: Collection[str] | None = None,
+        zone: ZoneInfo | None = None,
+        account: Callable[[str], int | None] = number_of,
     ) -> None:
-        """`fields`: beside which problems can be shown, if not the typed ones; `zone`: of its times if none says it."""
+        """`fields`: beside which problems can be shown, if not the typed ones; `zone`: of its times if none says it.
+
+        `account` reads what was typed for an account; AccountNames has one that knows names.
+        """
         self.typed = dict(typed)
         self.fields = self.typed.keys() if fields is None else fields
         self.zone = zone or zone_named(self.plain("zone")) or UTC_ZONE
         self.problems: dict[str, str] = {}
+        self.read_account = account
 
     def plain(self, name: str) -> str:
         """Returns the text of a field, without the spaces around it; empty if it is missing."""
@@ -80,7 +88,7 @@ class Form:
             return None
 
     def account(self) -> int | None:
-        return self.read("account", number_of, text("The number of an account."))
+        return self.read("account", self.read_account, text("The name or the number of an account."))
 
     def time(self, name: str, problem: str) -> datetime | None:
         return self.read(name, lambda value: moment(value, self.zone), problem)

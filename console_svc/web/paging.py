@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from console_svc.web.values import number_of
+from console_svc.web.forms import Form, typed_of
 
 PAGE_SIZE = 50
 MAX_PAGE = 100
@@ -35,20 +35,19 @@ async def page_of(items: AsyncIterator[T], number: int) -> tuple[list[T], bool]:
 
 
 async def account_page(
-    request: Request, items: Callable[..., AsyncIterator[T]]
+    request: Request, items: Callable[..., AsyncIterator[T]], read_account: Callable[[str], int | None]
 ) -> tuple[Sequence[T], Mapping[str, Any]]:
     """Returns the items of the page that the address asks for, of one account or of all, and values for the template.
 
-    `items` lists those of an account (None: of all) by a `page_size`. `bad_account`: what was typed as one is none.
+    `items` lists those of an account (None: of all) by a `page_size`. `bad_account` says why what was typed is none.
     """
-    account, number = request.query_params.get("account", "").strip(), page_number(request)
+    form, number = Form(typed_of(request.query_params, ["account"]), account=read_account), page_number(request)
     page_items: Sequence[T] = ()
-    more = bad = False
-    try:
-        page_items, more = await page_of(items(number_of(account), page_size=fetched(number)), number)
-    except ValueError:
-        bad = True
-    return page_items, {"account": account, "bad_account": bad, "page": number, "more": more}
+    account_id, more = form.account(), False
+    if not form.problems:
+        page_items, more = await page_of(items(account_id, page_size=fetched(number)), number)
+    page = {"account": form.plain("account"), "bad_account": form.problems.get("account", "")}
+    return page_items, {**page, "page": number, "more": more}
 
 
 async def all_of(items: AsyncIterator[T]) -> list[T]:

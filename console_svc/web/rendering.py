@@ -16,7 +16,11 @@ from starlette.requests import Request
 from console_svc.articles.texts import visible
 from console_svc.web.language import NAMES, PageText, Texts, language_of, plural, text
 from console_svc.web.security import CSRF_FIELD, page_before
+from console_svc.web.values import MAX_DIGITS
 from contentgen.submit_fields import BRIEF
+
+HUES = 12
+"""Colours of accounts, in `accounts.css`; neighbours look different."""
 
 
 class Renderer:
@@ -31,6 +35,7 @@ class Renderer:
         self._environment.filters.update(
             length_of_time=length_of_time, ago=ago, moment=moment, breakable=breakable, visible=visible
         )
+        self._environment.filters.update(account=account, typed_account=typed_account)
         self._environment.globals.update(prefix=prefix, languages=NAMES, csrf_field=CSRF_FIELD, now=time.time)
         self._environment.globals["brief_fields"] = BRIEF
 
@@ -47,6 +52,25 @@ class Renderer:
             "here": page_before(request) if request.method == "POST" else address,  # shown by a GET, if anything
         }
         return self._environment.get_template(template).render({**common_values, **values})
+
+
+@pass_context
+def account(context: Context, account_id: int | None) -> str:
+    """Returns an account's name in its colour, or its number if the name is not known; empty for none."""
+    if not account_id:
+        return ""
+    name = context["session"].accounts.name(account_id) or f"#{account_id}"
+    colour = account_id % HUES
+    return Markup('<span class="account hue-{}" title="#{}" translate="no"><bdi>{}</bdi></span>').format(
+        colour, account_id, visible(name)
+    )
+
+
+@pass_context
+def typed_account(context: Context, text: str) -> str:
+    """Returns what people type for the account that an address or a form has: its name, if it has the number."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+    return context["session"].accounts.typed(int(text)) if is_number else text
 
 
 UNITS = (

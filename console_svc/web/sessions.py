@@ -11,7 +11,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
+from console_svc.web.account_names import AccountNames
 from console_svc.web.language import PageText, filled, text
 from console_svc.web.standing import Standing
 from contentgen import AsyncContentGenerationClient, Caller
@@ -59,6 +61,9 @@ class Session:
     caller: Caller
     began: float
     used: float
+    accounts: AccountNames = field(default_factory=AccountNames)
+    account_id: int | None = None
+    """The account that the user has switched the console to; None: all that the user may see."""
     when_ended: set[Callable[[], None]] = field(default_factory=set)
     """Called once it has ended, unless it has only become too old."""
     standing: Standing = field(default_factory=Standing)
@@ -73,6 +78,10 @@ class Session:
     def may(self, method: str) -> bool:
         """Returns whether the user's role may call `Service/Method`. What it may not is not offered."""
         return method in self.caller["methods"]
+
+    def chosen(self, field: str) -> dict[str, str]:
+        """Returns what a form's `field` of the account has to begin with: the account of the switch."""
+        return {field: str(self.account_id)} if self.account_id else {}
 
     def tell(self, text: str, **values: object) -> None:
         """Shows a text on the page that this request leads to, in its language, with `{name}` filled in."""
@@ -106,6 +115,7 @@ class Sessions:
         self._clock = clock
         self._sessions: dict[str, Session] = {}  # the one that was idle for longest first
         self._reasons: dict[str, str] = {}  # of those that have ended, the last ones
+        self._accounts: WeakValueDictionary[tuple[int, ...], AccountNames] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -113,7 +123,9 @@ class Sessions:
     def begin(self, token: str | None, client: AsyncContentGenerationClient, caller: Caller) -> Session:
         """Returns a new session, under a new key: one that somebody planted in the browser is worth nothing."""
         now = self._clock()
-        session = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32), token, client, caller, now, now)
+        accounts = self._accounts.setdefault(tuple(caller["account_ids"]), AccountNames())
+        keys = (secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+        session = Session(*keys, token, client, caller, now, now, accounts)
         if token is not None and len(token_sessions := self._of(token)) >= MAX_OF_TOKEN:
             self.end(token_sessions[0], CROWDED_OUT)
         if len(self._sessions) >= MAX_SESSIONS:

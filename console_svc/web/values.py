@@ -14,17 +14,17 @@ from zoneinfo import ZoneInfo, available_timezones
 from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
 
-_DIGITS = 18
+MAX_DIGITS = 18
 """More than that is beyond the ids of the schedulers, and takes long to read."""
-MAX_NUMBER = 10**_DIGITS - 1
+MAX_NUMBER = 10**MAX_DIGITS - 1
 MAX_COUNT = 2**31 - 1
 """The largest of the numbers that are no ids."""
 
 
 def whole(text: str, least: int, limit: int) -> int:
     """Reads a whole number in digits. Raises ValueError for other text, and for what is smaller or larger."""
-    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and least <= int(text) <= limit):
-        raise ValueError(text[:_DIGITS])
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and least <= int(text) <= limit):
+        raise ValueError(text[:MAX_DIGITS])
     return int(text)
 
 
@@ -34,7 +34,7 @@ def number_of(text: str) -> int | None:
 
 
 def ids_of(texts: Iterable[str]) -> list[int]:
-    return [int(text) for text in texts if text.isascii() and text.isdigit() and len(text) <= _DIGITS]
+    return [int(text) for text in texts if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS]
 
 
 def pairs(texts: Iterable[str]) -> dict[str, str]:
@@ -50,7 +50,7 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
 
 
 class _Id(IntegerConvertor):
-    regex = f"[0-9]{{1,{_DIGITS}}}"
+    regex = f"[0-9]{{1,{MAX_DIGITS}}}"
 
 
 def bound_ids_of_paths() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import get_args
 from urllib.parse import urlencode
 
@@ -16,6 +16,7 @@ from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import filled, plural, refused, text
 from console_svc.web.paging import account_page, fetched, page_number, page_of
 from console_svc.web.sessions import Session
+from console_svc.web.values import number_of
 from contentgen import (
     DeliveryStatus,
     EventType,
@@ -40,18 +41,18 @@ class Webhooks(Page):
 
     @get("/webhooks")
     async def show(self, request: Request, session: Session) -> Response:
-        webhooks, page = await account_page(request, session.client.iter_webhooks)
+        webhooks, page = await account_page(request, session.client.iter_webhooks, session.accounts.number)
         values = {"webhooks": webhooks, **page}
         return self._site.render(request, "webhooks/list.html", values, session, bad=page["bad_account"])
 
     @get("/webhooks/new")
     async def blank(self, request: Request, session: Session) -> Response:
-        return self._new(request, session, WebhookForm({}, ["task.ended"]))
+        return self._new(request, session, WebhookForm(session.chosen("account"), ["task.ended"]))
 
     @post("/webhooks/new")
     async def create(self, request: Request, session: Session) -> Response:
         """Shows the secret in the answer itself: another page of the user might take a notice."""
-        form = WebhookForm.sent(await request.form())
+        form = WebhookForm.sent(await request.form(), session)
         try:
             if not form.problems:
                 webhook = await session.client.create_webhook(
@@ -68,7 +69,7 @@ class Webhooks(Page):
 
     @post("/webhooks/{webhook_id:int}")
     async def update(self, request: Request, session: Session, webhook_id: int) -> Response:
-        form = WebhookForm.sent(await request.form())
+        form = WebhookForm.sent(await request.form(), session)
         try:
             if not form.problems:
                 await session.client.update_webhook(webhook_id, url=form.plain("url"), event_types=form.event_types)
@@ -163,14 +164,17 @@ class Webhooks(Page):
 class WebhookForm(Form):
     """The form of a webhook. `event_types` are those that are ticked."""
 
-    def __init__(self, typed: Mapping[str, str], event_types: Sequence[str]) -> None:
-        super().__init__(typed, fields=("url", "event_types", "account"))
+    def __init__(
+        self, typed: Mapping[str, str], event_types: Sequence[str], account: Callable[[str], int | None] = number_of
+    ) -> None:
+        super().__init__(typed, fields=("url", "event_types", "account"), account=account)
         self.event_types = [name for name in EVENT_TYPES if name in event_types]
         self.account_id = self.account()
 
     @classmethod
-    def sent(cls, data: FormData) -> WebhookForm:
-        form = cls(typed_of(data, ("url", "account")), [str(name) for name in data.getlist("event_types")])
+    def sent(cls, data: FormData, session: Session) -> WebhookForm:
+        event_types = [str(name) for name in data.getlist("event_types")]
+        form = cls(typed_of(data, ("url", "account")), event_types, session.accounts.number)
         if not form.event_types:
             form.problems["event_types"] = text("Choose at least one.")
         return form

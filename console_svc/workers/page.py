@@ -17,13 +17,13 @@ from console_svc.site import Link, NotDone, Page, get, post
 from console_svc.web.forms import Form, text_of, typed_of
 from console_svc.web.language import plural, text
 from console_svc.web.sessions import Session, permitted
-from console_svc.web.values import MAX_COUNT, MAX_NUMBER, number_of, whole
+from console_svc.web.values import MAX_COUNT, MAX_NUMBER, whole
 from contentgen import AuditEvent, DispatchStatus, InvalidArgument, System, Task, Worker
 
 MAX_TASKS = 1_000
 """Running tasks that are looked at, for the cells of all workers."""
 MAX_WORKERS = 200
-NO_ACCOUNT = text("Should be the number of an account.")
+NO_ACCOUNT = text("The name or the number of an account.")
 
 
 class Workers(Page):
@@ -60,13 +60,13 @@ class Workers(Page):
     async def pause(self, request: Request, session: Session) -> Response:
         """Pauses dispatch of the account in the form; of everything without one."""
         form = await _form_of(request)
-        account_id = form.read("account", number_of, NO_ACCOUNT)
+        account_id = form.read("account", session.accounts.number, NO_ACCOUNT)
         if form.problems:
             return await self._page(request, session, form)
         await session.client.pause_dispatch(account_id)
         everything = text("Everything is paused. Running tasks continue.")
         notice = text("Account {account} is paused. Running tasks continue.") if account_id else everything
-        return self._site.done(session, notice, _back(form), account=account_id)
+        return self._site.done(session, notice, _back(form), account=session.accounts.typed(account_id or 0))
 
     @post("/workers/resume")
     async def resume(self, request: Request, session: Session) -> Response:
@@ -77,7 +77,7 @@ class Workers(Page):
         await session.client.resume_dispatch(account_id or None)
         everything = text("Tasks are handed out again.")
         notice = text("Dispatch of account {account} is resumed.") if account_id else everything
-        return self._site.done(session, notice, _back(form), account=account_id)
+        return self._site.done(session, notice, _back(form), account=session.accounts.typed(account_id or 0))
 
     async def _page(self, request: Request, session: Session, form: Form | None = None) -> Response:
         client, may = session.client, session.may

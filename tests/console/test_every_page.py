@@ -81,10 +81,10 @@ BAD_FILTERS = {
         'value="2031-05-07"',
     ),
     **{
-        f"/contents?{condition}&query=kept": ('value="kept"', "An account is a number")
+        f"/contents?{condition}&query=kept": ('value="kept"', "")
         for condition in ("account=x", "score=high", "label=nothing", "before=yesterday", "account=0")
     },
-    "/review?account=x": ("An account is a number from 1.", 'value="x"'),
+    "/review?account=x": ("No account has this name", 'value="x"'),
     "/review?score=x": ("A score is a number.", 'value="x"'),
     "/review?label=x": ("A label is a key and a value", 'value="x"'),
     "/schedules?account=one": (),
