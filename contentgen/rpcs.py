@@ -109,6 +109,7 @@ _ROWS = {
         Rpc("WatchTasks", "client reviewer viewer", counted_as="watch"),
         Rpc("ListTaskEvents", "client reviewer viewer", repeatable=True),
         Rpc("ListAttemptLogs", "client reviewer viewer", repeatable=True),
+        Rpc("TailAttempt", "client reviewer viewer", counted_as="watch"),
         Rpc("GetTaskStats", "client reviewer viewer", repeatable=True),
         Rpc("GetTaskHistory", "client reviewer viewer", repeatable=True),
         Rpc("PollRunningTasks", "client", _OF_ACCOUNT, repeatable=True),

@@ -140,7 +140,12 @@ class Exit:
 
 def clean(text: str, limit: int) -> str:
     """Removes ANSI codes and control characters, and keeps the first `limit` code points."""
-    return _CONTROL.sub("", _ANSI.sub("", storable(text))).strip()[:limit]
+    return printable(text).strip()[:limit]
+
+
+def printable(text: str) -> str:
+    """Removes ANSI codes and control characters; tabs and line ends stay."""
+    return _CONTROL.sub("", _ANSI.sub("", storable(text)))
 
 
 def clean_tail(text: str, limit: int) -> str:

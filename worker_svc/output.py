@@ -44,6 +44,12 @@ class Tail:
     def bytes(self) -> bytes:
         return bytes(self._kept[-self._limit :])
 
+    def since(self, position: int, limit: int) -> tuple[int, bytearray]:
+        """Returns up to `limit` bytes from `position` on, or from the oldest that is kept, and where they begin."""
+        oldest = self.seen - len(self._kept)
+        start = max(position, oldest)
+        return start, self._kept[start - oldest : start - oldest + limit]
+
     @property
     def truncated(self) -> bool:
         """Whether the beginning of the output is missing."""

@@ -93,6 +93,11 @@ class CliRun:
         """The end of what its calls have printed so far."""
         return RunOutput(_text(self._stdout), _text(self._stderr), self._stdout.truncated, self._stderr.truncated)
 
+    @property
+    def streams(self) -> tuple[Tail, Tail]:
+        """Its stdout and stderr, as far as they are kept."""
+        return self._stdout, self._stderr
+
     async def call(
         self,
         args: Sequence[str],

@@ -159,6 +159,11 @@ class Output:
         """Writes `text` for people, and `document` for programs."""
         self.one(document, lambda console, _: write_line(console, Text(text)))
 
+    def raw(self, text: str) -> None:
+        """Writes a text as it is, which the caller has made safe for a terminal, at once."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
     def note(self, text: str) -> None:
         """Writes a line for people beside the result, to standard error."""
         self.err.print(Text(text), soft_wrap=True)

@@ -23,6 +23,7 @@ from contentgen.client.watch import AsyncWatch, ResumingStream, Watch
 
 P = ParamSpec("P")
 M = TypeVar("M")
+S = TypeVar("S", bound=ResumingStream[Any, Any, Any])
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -223,19 +224,26 @@ def lists(kind: type[T]) -> Callable[[Callable[Concatenate[Any, P], Pages[M]]], 
     return lambda method: Listing(method, kind)
 
 
-class Watching(_Shared[Callable[P, Watch], Callable[P, AsyncWatch], Callable[P, ResumingStream]], Generic[P]):
-    """A `ResumingStream`, which `Messages` get; `Watch` and `AsyncWatch` for the clients' callers."""
+class Watching(_Shared[Callable[P, Watch[T]], Callable[P, AsyncWatch[T]], Callable[P, S]], Generic[P, S, T]):
+    """A `ResumingStream`, which `Messages` get; `Watch` and `AsyncWatch` of `T` for the clients' callers."""
 
-    def __init__(self, method: Callable[Concatenate[Any, P], ResumingStream]) -> None:
+    def __init__(self, method: Callable[Concatenate[Any, P], S], kind: type[T]) -> None:
         @wraps(method)
-        def blocking(client: Blocking, *args: P.args, **kwargs: P.kwargs) -> Watch:
-            return Watch(method(client, *args, **kwargs))
+        def blocking(client: Blocking, *args: P.args, **kwargs: P.kwargs) -> Watch[T]:
+            return Watch(method(client, *args, **kwargs), kind)
 
         @wraps(method)
-        def asyncio(client: Asyncio, *args: P.args, **kwargs: P.kwargs) -> AsyncWatch:
-            return AsyncWatch(method(client, *args, **kwargs))
+        def asyncio(client: Asyncio, *args: P.args, **kwargs: P.kwargs) -> AsyncWatch[T]:
+            return AsyncWatch(method(client, *args, **kwargs), kind)
 
-        super().__init__(_returning(blocking, "Watch"), _returning(asyncio, "AsyncWatch"), method)
+        super().__init__(
+            _returning(blocking, f"Watch[{kind.__name__}]"), _returning(asyncio, f"AsyncWatch[{kind.__name__}]"), method
+        )
+
+
+def watches(kind: type[T]) -> Callable[[Callable[Concatenate[Any, P], S]], Watching[P, S, T]]:
+    """Lets a method return a watch of dicts of this type, of the items of the stream."""
+    return lambda method: Watching(method, kind)
 
 
 def _returning(function: F, returns: str) -> F:

@@ -14,6 +14,7 @@ __all__ = [
     "Account",
     "Asset",
     "AttemptLog",
+    "AttemptOutput",
     "AuditEvent",
     "Caller",
     "CatchUp",
@@ -180,6 +181,21 @@ class AttemptLog(TypedDict):
     stdout_truncated: bool
     """Whether the beginning of `stdout` is missing."""
     stderr_truncated: bool
+
+
+class AttemptOutput(TypedDict):
+    """What the CLI of a running attempt printed next."""
+
+    output: str
+    """May be empty; lines may be cut anywhere."""
+    stderr: bool
+    """Whether it was printed to stderr; else to stdout."""
+    left_out_bytes: int
+    """What is missing of the same just before it."""
+    attempt: int
+    worker_silent: bool
+    """Whether the worker has not answered for 10 s: it is of an older version, or not connected."""
+    resume_token: str
 
 
 class TaskStats(TypedDict):

@@ -8,9 +8,9 @@ from typing import cast
 
 from contentgen.client.documents import TASK_STATUS, document, duration, label
 from contentgen.client.errors import TaskCancelledException, WaitTimeoutException, creator_exception
-from contentgen.client.methods import Methods, Replacement, Watching, returns, returns_by
-from contentgen.client.results import PollStats, Task, TaskStatus
-from contentgen.client.watch import Backoff, ResumingStream
+from contentgen.client.methods import Methods, Replacement, returns, returns_by, watches
+from contentgen.client.results import AttemptOutput, PollStats, Task, TaskChange, TaskStatus
+from contentgen.client.watch import AttemptOutputs, Backoff, TaskEvents
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
@@ -67,7 +67,7 @@ class TaskProgressMethods(Methods):
             _check_completed(task)
         return task
 
-    @Watching
+    @watches(TaskChange)
     def watch(
         self,
         task_ids: Collection[str] | None = None,
@@ -78,7 +78,7 @@ class TaskProgressMethods(Methods):
         until_ended: bool = False,
         patience: float | None = PATIENCE,
         first_patience: float | None = None,
-    ) -> ResumingStream:
+    ) -> TaskEvents:
         """Iterates over the moves of these tasks, of an account's, or of all accounts', as they are committed.
 
         It begins with the present state of the tasks (of accounts': those that have not ended), with the next move
@@ -124,8 +124,47 @@ class TaskProgressMethods(Methods):
             task_ids=ids, account_id=account_id or 0, resume_token=resume_token, skip_present=skip_present
         )
         backoff = Backoff(patience, at_first=self._transport.timeout if first_patience is None else first_patience)
-        stream = ResumingStream(self._transport, request, backoff, until_ended=ids if until_ended else None)
+        stream = TaskEvents(self._transport, request, backoff, until_ended=ids if until_ended else None)
         return self._transport.keep(stream)
+
+    @watches(AttemptOutput)
+    def tail_attempt(
+        self,
+        task_id: str,
+        resume_token: str = "",
+        *,
+        patience: float | None = PATIENCE,
+        first_patience: float | None = None,
+    ) -> AttemptOutputs:
+        """Iterates over what the CLI prints in the attempt that runs now, within a second, until it has ended.
+
+        The first item has no output, and comes at once; then comes the end of what was printed before. More than some
+        8 kB a second of stdout or stderr is left out, and counted. It reconnects by itself, to any scheduler, and goes
+        on after the last item. Of attempts that have ended, `iter_attempt_logs` has the output.
+
+        Args:
+            task_id: the task.
+            resume_token: of the last item seen of this attempt. Empty: from what the worker still has of it.
+            patience: seconds without a scheduler before Unavailable is raised; None: any time.
+            first_patience: the same before the first item, `patience` at most; None: the client's `timeout`.
+
+        Raises:
+            ValueError: the client is closed.
+
+        Entering it or iterating raises:
+            ResourceNotFoundException: the task does not exist.
+            InvalidStateException: no worker holds the task.
+            InvalidArgument: the token is none, or of another task.
+            Unavailable: no scheduler for longer than `patience`.
+
+        Example:
+            >>> with client.tail_attempt(task_id) as outputs:
+            ...     for output in outputs:
+            ...         print(output["output"], end="")
+        """
+        request = pb.TailAttemptRequest(task_id=task_id, resume_token=resume_token)
+        backoff = Backoff(patience, at_first=self._transport.timeout if first_patience is None else first_patience)
+        return self._transport.keep(AttemptOutputs(self._transport, request, backoff))
 
     @returns(PollStats)
     async def poll_running_tasks(self, account_id: int | None = None) -> pb.PollRunningTasksResponse:

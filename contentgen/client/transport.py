@@ -48,6 +48,7 @@ def current_span() -> Metadata:
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Response_co = TypeVar("Response_co", covariant=True)
+Kept = TypeVar("Kept", bound="ResumingStream[Any, Any, Any]")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -107,7 +108,7 @@ class Transport(ABC):
         self._span = span
         self._lock = threading.Lock()
         self._closed = False
-        self._open: weakref.WeakSet[ResumingStream] = weakref.WeakSet()
+        self._open: weakref.WeakSet[ResumingStream[Any, Any, Any]] = weakref.WeakSet()
 
     @property
     @abstractmethod
@@ -142,7 +143,7 @@ class Transport(ABC):
     async def pause(self, seconds: float, signal: Signal | None = None) -> None:
         """Returns once the signal is set, or after so many seconds."""
 
-    def keep(self, stream: ResumingStream) -> ResumingStream:
+    def keep(self, stream: Kept) -> Kept:
         """Returns `stream`, closed with the client unless it is gone before. Raises ValueError once closed."""
         with self._lock:
             self._check_open()

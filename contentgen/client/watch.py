@@ -1,7 +1,7 @@
-"""The moves of tasks, for as long as the caller wants them, over as many WatchTasks streams as it takes.
+"""Moves of tasks and output of attempts, for as long as the caller wants them, over as many streams as it takes.
 
-`Watch` and `AsyncWatch` return them as dicts, `ResumingStream` as messages; `Backoff` says how long to wait before the
-next stream, and when to give up. Layer: client.
+`Watch` and `AsyncWatch` return them as dicts, `TaskEvents` and `AttemptOutputs` as messages; `Backoff` says how long to
+wait before the next stream, and when to give up. Layer: client.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
+
+import grpc
 
 from contentgen.client.documents import document
 from contentgen.client.errors import RequestError, Unavailable
-from contentgen.client.results import TaskChange
-from contentgen.client.transport import Stream, Transport, run
+from contentgen.client.transport import Stream, Stubs, Transport, run
 from contentgen.v1 import task_service_pb2 as pb
 
 FIRST_CEILING = 0.2
@@ -85,41 +87,46 @@ _TAKEN = {"WATCHER_TOO_SLOW", "WATCH_OVERRUN", "CHANGES_DELAYED"}
 """Reasons for which a scheduler ends a watch that it had taken."""
 _PASSING_REASONS = {*_TAKEN, "TOO_MANY_WATCHERS"}
 
-Events = Stream[pb.WatchTasksResponse]
 T = TypeVar("T")
+Item = TypeVar("Item")
+Request = TypeVar("Request", pb.WatchTasksRequest, pb.TailAttemptRequest)
+Response = TypeVar("Response")
 
 
-class ResumingStream:
-    """Reconnects by itself, and goes on after the last change, until it is closed.
+class ResumingStream(ABC, Generic[Request, Response, Item]):
+    """Reconnects by itself, and goes on after the last item, until it is closed.
 
     Attributes:
-        resume_token: of the last change; before the first, as it was given.
+        resume_token: of the last item; before the first, as it was given.
     """
 
-    def __init__(
-        self,
-        transport: Transport,
-        request: pb.WatchTasksRequest,
-        backoff: Backoff,
-        until_ended: Iterable[str] | None = None,
-    ) -> None:
-        """Connects at the first change.
+    ends = False
+    """Whether the scheduler ends it once nothing can follow."""
+
+    def __init__(self, transport: Transport, request: Request, backoff: Backoff) -> None:
+        """Connects at the first item.
 
         Args:
             transport: what the streams are opened on.
-            request: what to watch, and the resume token to begin after; empty: with the present state.
+            request: what to read, and the resume token to begin after; empty: from the beginning.
             backoff: when to try again.
-            until_ended: the ids whose tasks all have to end to close it; None: it is not closed by them.
         """
         self.resume_token = request.resume_token
         self._transport = transport
-        self._request = request
+        self._request: Request = request
         self._backoff = backoff
-        self._running = None if until_ended is None else set(until_ended)
         self._lock = threading.Lock()
         self._closed = transport.signal()
-        self._stream: Events | None = None
+        self._stream: Stream[Response] | None = None
         self._since = 0.0
+
+    @staticmethod
+    @abstractmethod
+    def _rpc(stubs: Stubs) -> grpc.UnaryStreamMultiCallable[Request, Response]: ...
+
+    @abstractmethod
+    def _read(self, answer: Response) -> tuple[Item, str]:
+        """Returns the item of an answer, and its resume token. May close the stream."""
 
     def close(self) -> None:
         """Ends the stream, and the iteration of whoever waits for a change. Idempotent."""
@@ -130,11 +137,11 @@ class ResumingStream:
             stream.cancel()
 
     async def connect(self) -> None:
-        """Returns once a scheduler has taken the watch: no move after that is missed. Raises what `next` does."""
+        """Returns once a scheduler has taken the call: nothing after that is missed. Raises what `next` does."""
         await self._from_streams(lambda stream: stream.connected())
 
-    async def next(self) -> pb.TaskChange | None:
-        """Returns the next change, however long it takes; None once closed, or once all tasks have ended that should.
+    async def next(self) -> Item | None:
+        """Returns the next item, however long it takes; None once closed, or once nothing can follow.
 
         Raises:
             RequestError: what a new stream does not solve; it is closed then.
@@ -143,12 +150,10 @@ class ResumingStream:
         if answer is None:
             return None
         self._backoff.reset()
-        self.resume_token = answer.event.resume_token
-        if self._running is not None and _all_ended(self._running, answer.event):
-            self.close()
-        return answer.event
+        item, self.resume_token = self._read(answer)
+        return item
 
-    async def _from_streams(self, step: Callable[[Events], Awaitable[T | None]]) -> T | None:
+    async def _from_streams(self, step: Callable[[Stream[Response]], Awaitable[T | None]]) -> T | None:
         """Returns what `step` finds in a stream, or in the next one if it ends. Returns None once closed."""
         while (stream := self._current()) is not None:
             try:
@@ -163,20 +168,23 @@ class ResumingStream:
             else:
                 if result is not None:
                     return result
+                if self.ends:
+                    self.close()
+                    return None
                 await self._again(Unavailable("the stream was ended again and again"))
         return None
 
-    def _current(self) -> Events | None:
+    def _current(self) -> Stream[Response] | None:
         """Returns the stream to read from. Returns None once closed."""
         with self._lock:
             if self._closed.is_set():
                 return None
             if self._stream is None:
-                request = pb.WatchTasksRequest()
+                request = type(self._request)()
                 request.CopyFrom(self._request)  # asyncio's stream may still read the one that it was given
                 request.resume_token = self.resume_token
-                watch_tasks = self._transport.stubs.tasks.WatchTasks
-                self._stream = self._transport.stream(watch_tasks, request, timeout=STREAM_TIMEOUT)
+                rpc = self._rpc(self._transport.stubs)
+                self._stream = self._transport.stream(rpc, request, timeout=STREAM_TIMEOUT)
                 self._since = time.monotonic()
             return self._stream
 
@@ -205,6 +213,43 @@ class ResumingStream:
         return error.code in _PASSING or error.reason in _PASSING_REASONS
 
 
+class TaskEvents(ResumingStream[pb.WatchTasksRequest, pb.WatchTasksResponse, pb.TaskChange]):
+    """The moves of tasks."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        request: pb.WatchTasksRequest,
+        backoff: Backoff,
+        until_ended: Iterable[str] | None = None,
+    ) -> None:
+        """`until_ended`: the ids whose tasks all have to end to close it; None: it is not closed by them."""
+        super().__init__(transport, request, backoff)
+        self._running = None if until_ended is None else set(until_ended)
+
+    @staticmethod
+    def _rpc(stubs: Stubs) -> grpc.UnaryStreamMultiCallable[pb.WatchTasksRequest, pb.WatchTasksResponse]:
+        return stubs.tasks.WatchTasks
+
+    def _read(self, answer: pb.WatchTasksResponse) -> tuple[pb.TaskChange, str]:
+        if self._running is not None and _all_ended(self._running, answer.event):
+            self.close()
+        return answer.event, answer.event.resume_token
+
+
+class AttemptOutputs(ResumingStream[pb.TailAttemptRequest, pb.TailAttemptResponse, pb.TailAttemptResponse]):
+    """The output of an attempt, until it has ended."""
+
+    ends = True
+
+    @staticmethod
+    def _rpc(stubs: Stubs) -> grpc.UnaryStreamMultiCallable[pb.TailAttemptRequest, pb.TailAttemptResponse]:
+        return stubs.tasks.TailAttempt
+
+    def _read(self, answer: pb.TailAttemptResponse) -> tuple[pb.TailAttemptResponse, str]:
+        return answer, answer.resume_token
+
+
 def _all_ended(running: set[str], change: pb.TaskChange) -> bool:
     """Returns whether this was the last one. A task that was retried after its end runs again."""
     if change.task.HasField("end_time"):
@@ -214,13 +259,15 @@ def _all_ended(running: set[str], change: pb.TaskChange) -> bool:
     return not running
 
 
-class _Watch:
-    def __init__(self, stream: ResumingStream) -> None:
+class _Watch(Generic[T]):
+    def __init__(self, stream: ResumingStream[Any, Any, Any], kind: type[T]) -> None:
+        """`kind`: the dicts that it makes of the items."""
         self._stream = stream
+        self._kind = kind
 
     @property
     def resume_token(self) -> str:
-        """Of the last event: a new watch of the same tasks goes on after it. Before the first: as it was given."""
+        """Of the last event: a new watch of the same goes on after it. Before the first: as it was given."""
         return self._stream.resume_token
 
     def close(self) -> None:
@@ -228,7 +275,7 @@ class _Watch:
         self._stream.close()
 
 
-class Watch(_Watch):
+class Watch(_Watch[T]):
     """An iterator of events that reconnects by itself; it ends when it is closed, and with its client.
 
     Any thread may close it; one thread at a time may iterate. With `with` it is connected at once; without, it connects
@@ -246,19 +293,19 @@ class Watch(_Watch):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> TaskChange:
+    def __next__(self) -> T:
         """Returns the next event, however long it takes.
 
         Raises:
-            StopIteration: the watch is closed, or all tasks that it was to follow have ended.
-            Exception: what the client's `watch` says; the watch is closed then.
+            StopIteration: the watch is closed, or nothing can follow: the tasks or the attempt have ended.
+            Exception: what the client's method says; the watch is closed then.
         """
-        if (change := run(self._stream.next())) is None:
+        if (item := run(self._stream.next())) is None:
             raise StopIteration
-        return document(TaskChange, change)
+        return document(self._kind, item)
 
 
-class AsyncWatch(_Watch):
+class AsyncWatch(_Watch[T]):
     """An asynchronous iterator of events that reconnects by itself; it ends when it is closed, and with its client.
 
     One task at a time may iterate; a read that was cancelled loses no event. With `async with` it is connected at once;
@@ -276,13 +323,13 @@ class AsyncWatch(_Watch):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> TaskChange:
+    async def __anext__(self) -> T:
         """Returns the next event, however long it takes.
 
         Raises:
-            StopAsyncIteration: the watch is closed, or all tasks that it was to follow have ended.
-            Exception: what the client's `watch` says; the watch is closed then.
+            StopAsyncIteration: the watch is closed, or nothing can follow: the tasks or the attempt have ended.
+            Exception: what the client's method says; the watch is closed then.
         """
-        if (change := await self._stream.next()) is None:
+        if (item := await self._stream.next()) is None:
             raise StopAsyncIteration
-        return document(TaskChange, change)
+        return document(self._kind, item)

@@ -1280,6 +1280,76 @@ class ListAttemptLogsResponse(_message.Message):
 Global___ListAttemptLogsResponse: _TypeAlias = ListAttemptLogsResponse  # noqa: Y015
 
 @_typing.final
+class TailAttemptRequest(_message.Message):
+    """Whose output to follow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """Required."""
+    resume_token: _builtins.str
+    """Of the last message received, for the same task. Empty: from what its worker still keeps of the attempt."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resume_token", b"resume_token", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TailAttemptRequest: _TypeAlias = TailAttemptRequest  # noqa: Y015
+
+@_typing.final
+class TailAttemptResponse(_message.Message):
+    """What the CLI printed next."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    STDERR_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_BYTES_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    WORKER_SILENT_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    output: _builtins.str
+    """The text, without ANSI codes and control characters other than line ends and tabs; lines may be cut anywhere. May be
+    empty.
+    """
+    stderr: _builtins.bool
+    """Whether it was printed to stderr; else to stdout."""
+    left_out_bytes: _builtins.int
+    """Bytes of the same stream that were printed just before it, and are left out."""
+    attempt: _builtins.int
+    """The attempt; the same in each message."""
+    worker_silent: _builtins.bool
+    """Whether the worker has not answered for 10 s: it is of an older version, or not connected. Output may follow."""
+    resume_token: _builtins.str
+    """Continues after this message."""
+    def __init__(
+        self,
+        *,
+        output: _builtins.str = ...,
+        stderr: _builtins.bool = ...,
+        left_out_bytes: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        worker_silent: _builtins.bool = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "left_out_bytes", b"left_out_bytes", "output", b"output", "resume_token", b"resume_token", "stderr", b"stderr", "worker_silent", b"worker_silent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TailAttemptResponse: _TypeAlias = TailAttemptResponse  # noqa: Y015
+
+@_typing.final
 class GetTaskStatsRequest(_message.Message):
     """Whose tasks to count."""
 

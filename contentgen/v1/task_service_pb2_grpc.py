@@ -47,10 +47,10 @@ class TaskServiceStub(object):
     the metadata, as `authorization: Bearer …`. A stream ends with this status when its token is revoked.
     PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
     RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls in flight at this replica as it
-    may: 1,000, and counted separately 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is
-    identified by its token's name, or by its address if no tokens are required. Or the call waited 10 s without being
-    served: callers share a replica fairly, so this happens to a caller whose calls exceed its share. Nothing was done,
-    except what a call for many tasks had done by then. Retry, with fewer calls at a time.
+    may: 1,000, and counted separately 2,000 of WaitTask, 2,000 of WatchTasks and TailAttempt together, and 5,000 of
+    Lease. A caller is identified by its token's name, or by its address if no tokens are required. Or the call waited
+    10 s without being served: callers share a replica fairly, so this happens to a caller whose calls exceed its
+    share. Nothing was done, except what a call for many tasks had done by then. Retry, with fewer calls at a time.
     RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not arrive within 30 s after its call began.
     INTERNAL `INTERNAL`: a defect of the scheduler; see its log.
     RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
@@ -158,6 +158,11 @@ class TaskServiceStub(object):
                 request_serializer=contentgen_dot_v1_dot_task__service__pb2.ListAttemptLogsRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_task__service__pb2.ListAttemptLogsResponse.FromString,
                 _registered_method=True)
+        self.TailAttempt = channel.unary_stream(
+                '/contentgen.v1.TaskService/TailAttempt',
+                request_serializer=contentgen_dot_v1_dot_task__service__pb2.TailAttemptRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_task__service__pb2.TailAttemptResponse.FromString,
+                _registered_method=True)
         self.GetTaskStats = channel.unary_unary(
                 '/contentgen.v1.TaskService/GetTaskStats',
                 request_serializer=contentgen_dot_v1_dot_task__service__pb2.GetTaskStatsRequest.SerializeToString,
@@ -207,10 +212,10 @@ class TaskServiceServicer(object):
     the metadata, as `authorization: Bearer …`. A stream ends with this status when its token is revoked.
     PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
     RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls in flight at this replica as it
-    may: 1,000, and counted separately 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is
-    identified by its token's name, or by its address if no tokens are required. Or the call waited 10 s without being
-    served: callers share a replica fairly, so this happens to a caller whose calls exceed its share. Nothing was done,
-    except what a call for many tasks had done by then. Retry, with fewer calls at a time.
+    may: 1,000, and counted separately 2,000 of WaitTask, 2,000 of WatchTasks and TailAttempt together, and 5,000 of
+    Lease. A caller is identified by its token's name, or by its address if no tokens are required. Or the call waited
+    10 s without being served: callers share a replica fairly, so this happens to a caller whose calls exceed its
+    share. Nothing was done, except what a call for many tasks had done by then. Retry, with fewer calls at a time.
     RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not arrive within 30 s after its call began.
     INTERNAL `INTERNAL`: a defect of the scheduler; see its log.
     RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
@@ -555,6 +560,30 @@ class TaskServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TailAttempt(self, request, context):
+        """Streams what the CLI prints in the attempt that runs now, as its worker sends it, until that attempt has ended.
+
+        The first message comes at once, without output. The end of what was printed before follows: of stdout and stderr
+        each 8 KiB or a little more. Output arrives within a second, at most 8 kB a second of each; what exceeds that, or was
+        lost on the way, is left out and counted (`left_out_bytes`). Nothing is sent while nothing is printed. An attempt
+        that still waits on its worker for a slot counts as running. A worker sends output only while somebody reads it.
+
+        The stream ends with OK once the attempt has ended, a moment after its last output; a next attempt is another call.
+        After an interruption, the token of the last message received continues on any replica, with what was printed
+        meanwhile, as far as the worker still has it; if the attempt has ended by then, the stream ends with OK at once.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or the token is invalid or of another task.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+        FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): no worker holds the task. Of attempts that
+        ended, ListAttemptLogs has the output.
+        UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: continue with the last token.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetTaskStats(self, request, context):
         """Counts tasks by status. Only reads, and never scans: every move updates the counts.
 
@@ -718,6 +747,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     request_deserializer=contentgen_dot_v1_dot_task__service__pb2.ListAttemptLogsRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_task__service__pb2.ListAttemptLogsResponse.SerializeToString,
             ),
+            'TailAttempt': grpc.unary_stream_rpc_method_handler(
+                    servicer.TailAttempt,
+                    request_deserializer=contentgen_dot_v1_dot_task__service__pb2.TailAttemptRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_task__service__pb2.TailAttemptResponse.SerializeToString,
+            ),
             'GetTaskStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTaskStats,
                     request_deserializer=contentgen_dot_v1_dot_task__service__pb2.GetTaskStatsRequest.FromString,
@@ -773,10 +807,10 @@ class TaskService(object):
     the metadata, as `authorization: Bearer …`. A stream ends with this status when its token is revoked.
     PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
     RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls in flight at this replica as it
-    may: 1,000, and counted separately 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is
-    identified by its token's name, or by its address if no tokens are required. Or the call waited 10 s without being
-    served: callers share a replica fairly, so this happens to a caller whose calls exceed its share. Nothing was done,
-    except what a call for many tasks had done by then. Retry, with fewer calls at a time.
+    may: 1,000, and counted separately 2,000 of WaitTask, 2,000 of WatchTasks and TailAttempt together, and 5,000 of
+    Lease. A caller is identified by its token's name, or by its address if no tokens are required. Or the call waited
+    10 s without being served: callers share a replica fairly, so this happens to a caller whose calls exceed its
+    share. Nothing was done, except what a call for many tasks had done by then. Retry, with fewer calls at a time.
     RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not arrive within 30 s after its call began.
     INTERNAL `INTERNAL`: a defect of the scheduler; see its log.
     RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
@@ -1198,6 +1232,33 @@ class TaskService(object):
             '/contentgen.v1.TaskService/ListAttemptLogs',
             contentgen_dot_v1_dot_task__service__pb2.ListAttemptLogsRequest.SerializeToString,
             contentgen_dot_v1_dot_task__service__pb2.ListAttemptLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TailAttempt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/contentgen.v1.TaskService/TailAttempt',
+            contentgen_dot_v1_dot_task__service__pb2.TailAttemptRequest.SerializeToString,
+            contentgen_dot_v1_dot_task__service__pb2.TailAttemptResponse.FromString,
             options,
             channel_credentials,
             insecure,

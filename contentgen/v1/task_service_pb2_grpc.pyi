@@ -48,10 +48,10 @@ class TaskServiceStub:
       the metadata, as `authorization: Bearer …`. A stream ends with this status when its token is revoked.
       PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
       RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls in flight at this replica as it
-      may: 1,000, and counted separately 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is
-      identified by its token's name, or by its address if no tokens are required. Or the call waited 10 s without being
-      served: callers share a replica fairly, so this happens to a caller whose calls exceed its share. Nothing was done,
-      except what a call for many tasks had done by then. Retry, with fewer calls at a time.
+      may: 1,000, and counted separately 2,000 of WaitTask, 2,000 of WatchTasks and TailAttempt together, and 5,000 of
+      Lease. A caller is identified by its token's name, or by its address if no tokens are required. Or the call waited
+      10 s without being served: callers share a replica fairly, so this happens to a caller whose calls exceed its
+      share. Nothing was done, except what a call for many tasks had done by then. Retry, with fewer calls at a time.
       RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not arrive within 30 s after its call began.
       INTERNAL `INTERNAL`: a defect of the scheduler; see its log.
       RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
@@ -340,6 +340,26 @@ class TaskServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see the service.
     """
+    TailAttempt: _grpc.UnaryStreamMultiCallable[_task_service_pb2.TailAttemptRequest, _task_service_pb2.TailAttemptResponse]
+    """Streams what the CLI prints in the attempt that runs now, as its worker sends it, until that attempt has ended.
+
+    The first message comes at once, without output. The end of what was printed before follows: of stdout and stderr
+    each 8 KiB or a little more. Output arrives within a second, at most 8 kB a second of each; what exceeds that, or was
+    lost on the way, is left out and counted (`left_out_bytes`). Nothing is sent while nothing is printed. An attempt
+    that still waits on its worker for a slot counts as running. A worker sends output only while somebody reads it.
+
+    The stream ends with OK once the attempt has ended, a moment after its last output; a next attempt is another call.
+    After an interruption, the token of the last message received continues on any replica, with what was printed
+    meanwhile, as far as the worker still has it; if the attempt has ended by then, the stream ends with OK at once.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or the token is invalid or of another task.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): no worker holds the task. Of attempts that
+      ended, ListAttemptLogs has the output.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: continue with the last token.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     GetTaskStats: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskStatsRequest, _task_service_pb2.GetTaskStatsResponse]
     """Counts tasks by status. Only reads, and never scans: every move updates the counts.
 
@@ -429,10 +449,10 @@ class TaskServiceAsyncStub(TaskServiceStub):
       the metadata, as `authorization: Bearer …`. A stream ends with this status when its token is revoked.
       PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
       RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls in flight at this replica as it
-      may: 1,000, and counted separately 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is
-      identified by its token's name, or by its address if no tokens are required. Or the call waited 10 s without being
-      served: callers share a replica fairly, so this happens to a caller whose calls exceed its share. Nothing was done,
-      except what a call for many tasks had done by then. Retry, with fewer calls at a time.
+      may: 1,000, and counted separately 2,000 of WaitTask, 2,000 of WatchTasks and TailAttempt together, and 5,000 of
+      Lease. A caller is identified by its token's name, or by its address if no tokens are required. Or the call waited
+      10 s without being served: callers share a replica fairly, so this happens to a caller whose calls exceed its
+      share. Nothing was done, except what a call for many tasks had done by then. Retry, with fewer calls at a time.
       RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not arrive within 30 s after its call began.
       INTERNAL `INTERNAL`: a defect of the scheduler; see its log.
       RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
@@ -718,6 +738,26 @@ class TaskServiceAsyncStub(TaskServiceStub):
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see the service.
     """
+    TailAttempt: _aio.UnaryStreamMultiCallable[_task_service_pb2.TailAttemptRequest, _task_service_pb2.TailAttemptResponse]  # type: ignore[assignment]
+    """Streams what the CLI prints in the attempt that runs now, as its worker sends it, until that attempt has ended.
+
+    The first message comes at once, without output. The end of what was printed before follows: of stdout and stderr
+    each 8 KiB or a little more. Output arrives within a second, at most 8 kB a second of each; what exceeds that, or was
+    lost on the way, is left out and counted (`left_out_bytes`). Nothing is sent while nothing is printed. An attempt
+    that still waits on its worker for a slot counts as running. A worker sends output only while somebody reads it.
+
+    The stream ends with OK once the attempt has ended, a moment after its last output; a next attempt is another call.
+    After an interruption, the token of the last message received continues on any replica, with what was printed
+    meanwhile, as far as the worker still has it; if the attempt has ended by then, the stream ends with OK at once.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or the token is invalid or of another task.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): no worker holds the task. Of attempts that
+      ended, ListAttemptLogs has the output.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: continue with the last token.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     GetTaskStats: _aio.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskStatsRequest, _task_service_pb2.GetTaskStatsResponse]  # type: ignore[assignment]
     """Counts tasks by status. Only reads, and never scans: every move updates the counts.
 
@@ -806,10 +846,10 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
       the metadata, as `authorization: Bearer …`. A stream ends with this status when its token is revoked.
       PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
       RESOURCE_EXHAUSTED `TOO_MANY_CALLS`, with RetryInfo: the caller has as many calls in flight at this replica as it
-      may: 1,000, and counted separately 2,000 of WaitTask, 2,000 of WatchTasks and 5,000 of Lease. A caller is
-      identified by its token's name, or by its address if no tokens are required. Or the call waited 10 s without being
-      served: callers share a replica fairly, so this happens to a caller whose calls exceed its share. Nothing was done,
-      except what a call for many tasks had done by then. Retry, with fewer calls at a time.
+      may: 1,000, and counted separately 2,000 of WaitTask, 2,000 of WatchTasks and TailAttempt together, and 5,000 of
+      Lease. A caller is identified by its token's name, or by its address if no tokens are required. Or the call waited
+      10 s without being served: callers share a replica fairly, so this happens to a caller whose calls exceed its
+      share. Nothing was done, except what a call for many tasks had done by then. Retry, with fewer calls at a time.
       RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the request did not arrive within 30 s after its call began.
       INTERNAL `INTERNAL`: a defect of the scheduler; see its log.
       RESOURCE_EXHAUSTED, UNIMPLEMENTED, DEADLINE_EXCEEDED, CANCELLED by gRPC itself, without details. No message exceeds
@@ -1182,6 +1222,32 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
           UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
           `INTERNAL`: see the service.
+        """
+
+    @_abc_1.abstractmethod
+    def TailAttempt(
+        self,
+        request: _task_service_pb2.TailAttemptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_task_service_pb2.TailAttemptResponse], _abc.AsyncIterator[_task_service_pb2.TailAttemptResponse]]:
+        """Streams what the CLI prints in the attempt that runs now, as its worker sends it, until that attempt has ended.
+
+        The first message comes at once, without output. The end of what was printed before follows: of stdout and stderr
+        each 8 KiB or a little more. Output arrives within a second, at most 8 kB a second of each; what exceeds that, or was
+        lost on the way, is left out and counted (`left_out_bytes`). Nothing is sent while nothing is printed. An attempt
+        that still waits on its worker for a slot counts as running. A worker sends output only while somebody reads it.
+
+        The stream ends with OK once the attempt has ended, a moment after its last output; a next attempt is another call.
+        After an interruption, the token of the last message received continues on any replica, with what was printed
+        meanwhile, as far as the worker still has it; if the attempt has ended by then, the stream ends with OK at once.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or the token is invalid or of another task.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): no worker holds the task. Of attempts that
+          ended, ListAttemptLogs has the output.
+          UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: continue with the last token.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
         """
 
     @_abc_1.abstractmethod

@@ -131,6 +131,7 @@ class LeaseRequest(_message.Message):
     REPORT_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     REPORT_PART_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """First on every stream, and only there."""
@@ -153,6 +154,10 @@ class LeaseRequest(_message.Message):
         it.
         """
 
+    @_builtins.property
+    def output(self) -> Global___Output:
+        """What a CLI has printed. Only of a tail that the scheduler asked for on this stream (rule 25)."""
+
     def __init__(
         self,
         *,
@@ -161,12 +166,13 @@ class LeaseRequest(_message.Message):
         report: Global___Report | None = ...,
         draining: Global___Draining | None = ...,
         report_part: Global___ReportPart | None = ...,
+        output: Global___Output | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "report", b"report", "report_part", b"report_part"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "output", b"output", "report", b"report", "report_part", b"report_part"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "report", b"report", "report_part", b"report_part"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "output", b"output", "report", b"report", "report_part", b"report_part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "report", "draining", "report_part"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "report", "draining", "report_part", "output"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -187,6 +193,8 @@ class LeaseResponse(_message.Message):
     DRAIN_FIELD_NUMBER: _builtins.int
     RECONNECT_FIELD_NUMBER: _builtins.int
     PART_RECEIVED_FIELD_NUMBER: _builtins.int
+    TAIL_FIELD_NUMBER: _builtins.int
+    OUTPUT_RECEIVED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """Answers the Hello; first on every stream, and only once."""
@@ -223,6 +231,14 @@ class LeaseResponse(_message.Message):
     def part_received(self) -> Global___PartReceived:
         """Answers a report part that is not the last: send the next."""
 
+    @_builtins.property
+    def tail(self) -> Global___Tail:
+        """Send what this CLI prints, for a while."""
+
+    @_builtins.property
+    def output_received(self) -> Global___OutputReceived:
+        """Answers an output: send the next."""
+
     def __init__(
         self,
         *,
@@ -235,12 +251,14 @@ class LeaseResponse(_message.Message):
         drain: Global___Drain | None = ...,
         reconnect: Global___Reconnect | None = ...,
         part_received: Global___PartReceived | None = ...,
+        tail: Global___Tail | None = ...,
+        output_received: Global___OutputReceived | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "assignment", b"assignment", "cancel", b"cancel", "drain", b"drain", "message", b"message", "part_received", b"part_received", "poll_now", b"poll_now", "reconnect", b"reconnect", "resize", b"resize", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "assignment", b"assignment", "cancel", b"cancel", "drain", b"drain", "message", b"message", "output_received", b"output_received", "part_received", b"part_received", "poll_now", b"poll_now", "reconnect", b"reconnect", "resize", b"resize", "tail", b"tail", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "assignment", b"assignment", "cancel", b"cancel", "drain", b"drain", "message", b"message", "part_received", b"part_received", "poll_now", b"poll_now", "reconnect", b"reconnect", "resize", b"resize", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "assignment", b"assignment", "cancel", b"cancel", "drain", b"drain", "message", b"message", "output_received", b"output_received", "part_received", b"part_received", "poll_now", b"poll_now", "reconnect", b"reconnect", "resize", b"resize", "tail", b"tail", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assignment", "acknowledgement", "cancel", "poll_now", "resize", "drain", "reconnect", "part_received"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assignment", "acknowledgement", "cancel", "poll_now", "resize", "drain", "reconnect", "part_received", "tail", "output_received"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -921,6 +939,50 @@ class RunOutput(_message.Message):
 Global___RunOutput: _TypeAlias = RunOutput  # noqa: Y015
 
 @_typing.final
+class Output(_message.Message):
+    """What a CLI printed next (rule 25), for one tail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAIL_ID_FIELD_NUMBER: _builtins.int
+    STDERR_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    tail_id: _builtins.str
+    """As the Tail named it."""
+    stderr: _builtins.bool
+    """Whether it is of stderr; else of stdout."""
+    offset: _builtins.int
+    """Bytes that the CLI printed to it before, over all calls of this attempt."""
+    size: _builtins.int
+    """Bytes for which `text` stands: the next ones begin at `offset` plus `size`."""
+    text: _builtins.str
+    """Without ANSI codes and control characters, as a RunOutput is; at most 2,000 characters, and 6,000 bytes as a JSON
+    string. May be empty.
+    """
+    ended: _builtins.bool
+    """Whether the run is over and nothing follows."""
+    def __init__(
+        self,
+        *,
+        tail_id: _builtins.str = ...,
+        stderr: _builtins.bool = ...,
+        offset: _builtins.int = ...,
+        size: _builtins.int = ...,
+        text: _builtins.str = ...,
+        ended: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "offset", b"offset", "size", b"size", "stderr", b"stderr", "tail_id", b"tail_id", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Output: _TypeAlias = Output  # noqa: Y015
+
+@_typing.final
 class Draining(_message.Message):
     """The worker takes nothing new from now on; it goes on with heartbeats and reports."""
 
@@ -1365,3 +1427,54 @@ class Reconnect(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Reconnect: _TypeAlias = Reconnect  # noqa: Y015
+
+@_typing.final
+class Tail(_message.Message):
+    """Send what the CLI of a lease prints (rule 25)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAIL_ID_FIELD_NUMBER: _builtins.int
+    LEASE_ID_FIELD_NUMBER: _builtins.int
+    STDOUT_OFFSET_FIELD_NUMBER: _builtins.int
+    STDERR_OFFSET_FIELD_NUMBER: _builtins.int
+    tail_id: _builtins.str
+    """Names the tail; opaque, never reused."""
+    lease_id: _builtins.str
+    """The lease."""
+    stdout_offset: _builtins.int
+    """Bytes of its stdout that the caller knows already."""
+    stderr_offset: _builtins.int
+    """Bytes of its stderr that the caller knows already."""
+    def __init__(
+        self,
+        *,
+        tail_id: _builtins.str = ...,
+        lease_id: _builtins.str = ...,
+        stdout_offset: _builtins.int = ...,
+        stderr_offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_id", b"lease_id", "stderr_offset", b"stderr_offset", "stdout_offset", b"stdout_offset", "tail_id", b"tail_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tail: _TypeAlias = Tail  # noqa: Y015
+
+@_typing.final
+class OutputReceived(_message.Message):
+    """The output has been read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutputReceived: _TypeAlias = OutputReceived  # noqa: Y015

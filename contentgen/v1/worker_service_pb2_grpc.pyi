@@ -329,6 +329,19 @@ class WorkerServiceStub:
     scheduler whose Welcome does not set `accepts_assets` it MUST report the result without assets, with the names that
     the CLI gave.
 
+    Tail
+
+    25. On Tail a worker SHOULD send what the CLI of that lease prints, in Outputs, to a caller who reads along;
+    `tail_id` names the caller. The first Output goes at once, even without text; a next one whenever there is more, at
+    most four a second of stdout, and as many of stderr. Each begins where the Tail said, or the one before ended, or
+    else with the oldest bytes that the worker still keeps: what is left out shows in the offsets. The worker MUST send
+    the next Output of a stream only once an OutputReceived has answered the one before, and only if no Heartbeat,
+    Report or part is to be sent: none of them waits behind more than one Output. A tail ends 30 s after the last Tail
+    that named it, with its stream, and with the run, by an Output that sets `ended`; that is also the answer for a
+    lease that the worker does not hold. A Tail that names a known tail only renews it. Outputs decide nothing and MAY be
+    lost; the scheduler drops those that nobody asked for, and those above 40 a second of a tail. A worker that does not
+    know Tail ignores it.
+
     CALL AND STATUSES
 
     Blocks for the worker's lifetime. A Heartbeat or an update MAY be sent again, a Hello with a new number.
@@ -667,6 +680,19 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     result (rule 16) are uploaded at the beginning of a stream, it SHOULD state `free_slots` 0, for 10 s at most. To a
     scheduler whose Welcome does not set `accepts_assets` it MUST report the result without assets, with the names that
     the CLI gave.
+
+    Tail
+
+    25. On Tail a worker SHOULD send what the CLI of that lease prints, in Outputs, to a caller who reads along;
+    `tail_id` names the caller. The first Output goes at once, even without text; a next one whenever there is more, at
+    most four a second of stdout, and as many of stderr. Each begins where the Tail said, or the one before ended, or
+    else with the oldest bytes that the worker still keeps: what is left out shows in the offsets. The worker MUST send
+    the next Output of a stream only once an OutputReceived has answered the one before, and only if no Heartbeat,
+    Report or part is to be sent: none of them waits behind more than one Output. A tail ends 30 s after the last Tail
+    that named it, with its stream, and with the run, by an Output that sets `ended`; that is also the answer for a
+    lease that the worker does not hold. A Tail that names a known tail only renews it. Outputs decide nothing and MAY be
+    lost; the scheduler drops those that nobody asked for, and those above 40 a second of a tail. A worker that does not
+    know Tail ignores it.
 
     CALL AND STATUSES
 
@@ -1009,6 +1035,19 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         result (rule 16) are uploaded at the beginning of a stream, it SHOULD state `free_slots` 0, for 10 s at most. To a
         scheduler whose Welcome does not set `accepts_assets` it MUST report the result without assets, with the names that
         the CLI gave.
+
+        Tail
+
+        25. On Tail a worker SHOULD send what the CLI of that lease prints, in Outputs, to a caller who reads along;
+        `tail_id` names the caller. The first Output goes at once, even without text; a next one whenever there is more, at
+        most four a second of stdout, and as many of stderr. Each begins where the Tail said, or the one before ended, or
+        else with the oldest bytes that the worker still keeps: what is left out shows in the offsets. The worker MUST send
+        the next Output of a stream only once an OutputReceived has answered the one before, and only if no Heartbeat,
+        Report or part is to be sent: none of them waits behind more than one Output. A tail ends 30 s after the last Tail
+        that named it, with its stream, and with the run, by an Output that sets `ended`; that is also the answer for a
+        lease that the worker does not hold. A Tail that names a known tail only renews it. Outputs decide nothing and MAY be
+        lost; the scheduler drops those that nobody asked for, and those above 40 a second of a tail. A worker that does not
+        know Tail ignores it.
 
         CALL AND STATUSES
 

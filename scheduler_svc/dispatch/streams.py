@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain.errors import ShuttingDown
@@ -127,6 +128,13 @@ class PartReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputReceived:
+    """An output has arrived."""
+
+    names: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CancelLease:
     lease_id: str
     reason: str
@@ -152,9 +160,53 @@ class ReconnectOrder:
     """Connect to another replica."""
 
 
-Order = CancelLease | PollOrder | ResizeOrder | DrainOrder | ReconnectOrder
-Answered = AcknowledgeHeartbeat | AcknowledgeReport | PartReceived
+class TailOrder(NamedTuple):
+    """Send what a lease's CLI prints, from these bytes of stdout and stderr on."""
+
+    tail_id: str
+    lease_id: str
+    stdout: int
+    stderr: int
+
+
+Order = CancelLease | PollOrder | ResizeOrder | DrainOrder | ReconnectOrder | TailOrder
+Answered = AcknowledgeHeartbeat | AcknowledgeReport | PartReceived | OutputReceived
 Outgoing = Assign | Answered | Order
+
+
+TAIL_TTL = 30.0
+"""Seconds for which the output of a tail is taken after its last order."""
+MAX_OUTPUTS = 40
+"""Outputs of a tail that are taken in a second. A worker sends eight, and at the end of a run what it still has."""
+
+
+@dataclass(slots=True)
+class _AskedTail:
+    until: float
+    second: float = 0.0
+    outputs: int = 0
+
+
+class AskedTails:
+    """The tails that a worker was asked for: what it sends beside them, or beyond their rate, is nobody's."""
+
+    def __init__(self) -> None:
+        self._tails: dict[str, _AskedTail] = {}
+
+    def ask(self, tail_id: str, now: float) -> None:
+        for lapsed in [key for key, tail in self._tails.items() if tail.until < now]:
+            del self._tails[lapsed]
+        self._tails.setdefault(tail_id, _AskedTail(now)).until = now + TAIL_TTL
+
+    def takes(self, tail_id: str, now: float) -> bool:
+        """Counts an output; returns whether it is taken."""
+        tail = self._tails.get(tail_id)
+        if tail is None or now > tail.until:
+            return False
+        if now - tail.second >= 1.0:
+            tail.second, tail.outputs = now, 0
+        tail.outputs += 1
+        return tail.outputs <= MAX_OUTPUTS
 
 
 class WorkerStream:
@@ -173,6 +225,7 @@ class WorkerStream:
         self.session_key = session_key
         self.accepts_skipped = accepts_skipped
         self.capacity = Capacity()
+        self.tails: AskedTails | None = None  # most workers have none
         self.unhealthy = False
         """Whether its CLI fails or is missing, by its newest heartbeat. With capacity, its breaker is half-open."""
         self._on_relieved = on_relieved
@@ -221,8 +274,12 @@ class WorkerStream:
 
     def order(self, command: Order) -> None:
         """Sends an order, unless too much is unsent: the worker then learns of it by an acknowledgement."""
-        if len(self._unsent) < MAX_UNSENT_ORDERS:
-            self.send(command)
+        if len(self._unsent) >= MAX_UNSENT_ORDERS:
+            return
+        if isinstance(command, TailOrder):
+            self.tails = self.tails or AskedTails()
+            self.tails.ask(command.tail_id, asyncio.get_running_loop().time())
+        self.send(command)
 
     @property
     def crowded(self) -> bool:

@@ -6,6 +6,7 @@ becomes the failure of its attempt; it is never dropped.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,9 @@ from scheduler_svc.domain.lifecycle import DEFAULT_PAUSE
 from scheduler_svc.domain.task import AttemptProgress, RunOutput, TaskError, trace_id
 from scheduler_svc.domain.worker import DesiredState, Heartbeat, HeldLease, Hello
 from scheduler_svc.leases.sessions import OpenedSession
+from scheduler_svc.runtime.signals import Printed
 from scheduler_svc.runtime.validation import (
+    MAX_INT64,
     MAX_ITEMS,
     MAX_NAME,
     Violations,
@@ -55,6 +58,7 @@ MAX_DETAILS = 20
 MAX_DETAIL = 8_000
 MAX_LAST_ERROR = 1_000
 MAX_OUTPUT = 8_192
+MAX_OUTPUT_BYTES = 6_000
 MAX_USAGE = 32
 MAX_USAGE_NAME = 63
 
@@ -288,6 +292,19 @@ def welcome(opened: OpenedSession, settings: Settings, scheduler_id: str) -> pb.
     )
 
 
+def printed(output: pb.Output) -> Printed:
+    """Reads an output. Raises InvalidArgument: it has to fit a notification."""
+    text = _storable(output.text)
+    size = len(json.dumps(text, ensure_ascii=False).encode())
+    with Violations() as violations:
+        violations.text("output.tail_id", output.tail_id, MAX_NAME, required=True)
+        if size > MAX_OUTPUT_BYTES:
+            violations.add("output.text", f"must have, as a JSON string, at most {MAX_OUTPUT_BYTES:,} bytes")
+        if not 0 <= output.offset <= MAX_INT64 - output.size or output.size < 0:
+            violations.add("output.offset", "must be, as size, 0 or more")
+    return Printed(output.tail_id, output.stderr, output.offset, output.size, text, output.ended)
+
+
 def outgoing(message: streams.Outgoing) -> pb.LeaseResponse:
     match message:
         case streams.Assign(number, heartbeat_number, grants):
@@ -312,6 +329,8 @@ def outgoing(message: streams.Outgoing) -> pb.LeaseResponse:
             return response
         case streams.PartReceived(number, received):
             return pb.LeaseResponse(part_received=pb.PartReceived(report_number=number, received_bytes=received))
+        case streams.OutputReceived():
+            return pb.LeaseResponse(output_received=pb.OutputReceived())
         case _:
             return _order(message)
 
@@ -328,6 +347,10 @@ def _order(message: streams.Order) -> pb.LeaseResponse:
             return pb.LeaseResponse(drain=pb.Drain())
         case streams.ReconnectOrder():
             return pb.LeaseResponse(reconnect=pb.Reconnect())
+        case streams.TailOrder(tail_id, lease_id, stdout, stderr):
+            return pb.LeaseResponse(
+                tail=pb.Tail(tail_id=tail_id, lease_id=lease_id, stdout_offset=stdout, stderr_offset=stderr)
+            )
 
 
 _OUTCOMES = (

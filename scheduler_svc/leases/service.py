@@ -29,6 +29,7 @@ from scheduler_svc.dispatch.streams import (
     AcknowledgeReport,
     Answered,
     Assign,
+    OutputReceived,
     PartReceived,
     PollOrder,
     ReconnectOrder,
@@ -56,6 +57,7 @@ from scheduler_svc.leases.uploads import AssetUploads
 from scheduler_svc.runtime.access import caller
 from scheduler_svc.runtime.calls import SkipLocked
 from scheduler_svc.runtime.interceptor import send_headers
+from scheduler_svc.runtime.signals import Printed
 
 GATHER_TIME = 0.1
 """Seconds that such a heartbeat waits at most; nothing depends on its answer."""
@@ -164,6 +166,8 @@ class WorkerService(WorkerServiceServicer):
     scheduler_id: str
     capacity_changed: Callable[[], None]
     """Is called when a worker may have free slots."""
+    printed: Callable[[Printed], None]
+    """Takes what a CLI has printed, for a tail."""
     idle_heartbeats: IdleHeartbeats = field(default_factory=IdleHeartbeats)
 
     async def Lease(self, _: object, context: Context) -> None:  # type: ignore[override]  # it reads and writes by itself
@@ -297,12 +301,14 @@ class _StreamHandler:
                     await self._submit_report(request.report)
                 case "report_part":
                     await self._add_part(request.report_part)
+                case "output":
+                    await self._pass_on(messages.printed(request.output))
                 case "draining":
                     await self._backlog.enter(0)
                     drains = WorkerDraining(self._stream.worker_id, self._stream.session_key)
                     self._submit(drains, lambda _: self._backlog.leave(0))
                 case _:
-                    text = "must be heartbeat, report, report_part or draining after the hello"
+                    text = "must be heartbeat, report, report_part, output or draining after the hello"
                     raise InvalidArgument.of("message", text)
 
     def _submit_heartbeat(self, heartbeat: Heartbeat) -> None:
@@ -332,6 +338,12 @@ class _StreamHandler:
         else:
             await self._backlog.enter(0)
             self._stream.send(PartReceived(part.report_number, self._parts.received))
+
+    async def _pass_on(self, printed: Printed) -> None:
+        await self._backlog.enter(0)
+        if self._stream.tails and self._stream.tails.takes(printed.tail_id, self._loop.time()):
+            self._service.printed(printed)
+        self._stream.send(OutputReceived())
 
     async def _submit_report(self, report: pb.Report) -> None:
         await self._backlog.enter(len(report.updates))

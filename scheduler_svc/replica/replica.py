@@ -73,6 +73,7 @@ from scheduler_svc.system.work import SystemStatus
 from scheduler_svc.tasks.bulk import Bulk
 from scheduler_svc.tasks.service import TaskService
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
+from scheduler_svc.tasks.tails import Tails
 from scheduler_svc.tasks.waits import PollWaiters, Waiters
 from scheduler_svc.transactions import Database
 from scheduler_svc.watch.feed import ChangeFeed, WatchInterest
@@ -262,6 +263,7 @@ class Replica:
         self._build_waiters()
         engine = self._pools.background()
         self._notifier = Notifier(PgNotifier(engine, self._lineage), self.scheduler_id, self._needed)
+        self._tails = Tails(self._pools.reads, self._streams, self._notifier)
         self._notifications = PgNotifications(engine, self._lineage)
         periodics = self._build_periodics(engine)
         listener = Listener(
@@ -386,6 +388,7 @@ class Replica:
             self._feed,
             self._waiters,
             self._polls,
+            self._tails,
             self._streams,
             self._deliveries,
         )
@@ -468,6 +471,7 @@ class Replica:
                 waiters=self._waiters,
                 watches=Watches(pools.watches, self._feed),
                 polls=self._polls,
+                tails=self._tails,
                 bulk=Bulk(pools.operators, settings),
                 tracer=self._tracer,
             ),
@@ -479,6 +483,7 @@ class Replica:
                 settings=settings,
                 scheduler_id=self.scheduler_id,
                 capacity_changed=self._dispatcher.capacity_added,
+                printed=self._tails.received,
             ),
             "WorkerPoolService": WorkerPoolService(pools.operators, pools.dispatch, settings),
             "ContentService": ContentService(pools.reads, pools.writes, settings, self._submits, self._tracer),
@@ -534,6 +539,7 @@ class Replica:
         self._streams.send_reconnects()
         self._waiters.close()
         self._polls.close()
+        self._tails.close()
         self._feed.close()
         await self._in_flight.end(max(0.0, deadline - self._loop.time()))
         for service in reversed(self._services):

@@ -18,6 +18,7 @@ from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.replica.timed_loops import FloorLoop, Housekeeping
 from scheduler_svc.runtime.loops import Periodic
 from scheduler_svc.runtime.signals import CommitSignals, Notifier, StoppedAttempt
+from scheduler_svc.tasks.tails import Tails
 from scheduler_svc.tasks.waits import PollWaiters, Waiters
 from scheduler_svc.watch.feed import ChangeFeed, WatchInterest
 from scheduler_svc.webhooks.loop import DeliveryLoop
@@ -41,6 +42,7 @@ class SignalRouter:
     feed: ChangeFeed
     waiters: Waiters
     polls: PollWaiters
+    tails: Tails
     streams: Streams
     deliveries: DeliveryLoop
 
@@ -103,6 +105,8 @@ class SignalRouter:
         for worker_id, poll in signals.polled:
             self.streams.send_order(worker_id, PollOrder(poll))
         self.polls.answered(signals.answered)
+        self.tails.order(signals.tailed)
+        self.tails.printed(signals.printed)
         if signals.webhooks or signals.deliveries:
             self.deliveries.hint(changed=signals.webhooks)
 

@@ -42,6 +42,17 @@ class StoppedAttempt(NamedTuple):
     """Empty if the task belongs to no trace."""
 
 
+class Printed(NamedTuple):
+    """What a CLI printed next, for a tail of a caller somewhere."""
+
+    tail_id: str
+    stderr: bool
+    offset: int
+    size: int
+    text: str
+    ended: bool
+
+
 @dataclass(slots=True)
 class CommitSignals:
     """Collected while a transaction runs. Fields in `_FLAGS` and `_LISTS` are sent to other replicas by these names."""
@@ -54,6 +65,9 @@ class CommitSignals:
     resized: list[tuple[str, int]] = field(default_factory=list)
     polled: list[tuple[str, int]] = field(default_factory=list)
     answered: list[tuple[str, int]] = field(default_factory=list)
+    tailed: list[tuple[str, str, str, int, int]] = field(default_factory=list)
+    """Workers that are asked for output: (worker_id, tail_id, lease_id, offset of stdout, of stderr)."""
+    printed: list[Printed] = field(default_factory=list)
     moved: bool = False
     """A task moved. Sent only while another replica has watchers; no reason to send by itself."""
     watching: bool = False
@@ -116,9 +130,10 @@ class CommitSignals:
 
 
 _FLAGS = ("ready", "due", "moved", "watching", "limits", "schedules", "webhooks", "missed")
-_LISTS = ("ended", "cancelled", "drained", "resized", "polled", "answered")
+_LISTS = ("ended", "cancelled", "drained", "resized", "polled", "answered", "tailed", "printed")
 _MAX_ITEM_BYTES = 7_000
-"""For the items of a text. An item has less than 1,400 bytes: a worker id of 200 control characters takes 1,200."""
+"""For the items of a text. An item of output has less than 6,200 bytes, any other less than 1,400: a worker id of 200
+control characters takes 1,200."""
 _NUMBER_BYTES = 20
 
 
@@ -142,6 +157,7 @@ def parse(payload: str) -> tuple[str, CommitSignals]:
     values: dict[str, Any] = {name: fields.get(name, False) for name in _FLAGS}
     for kind in _LISTS:
         values[kind] = [tuple(item) if isinstance(item, list) else item for item in fields.get(kind, ())]
+    values["printed"] = [Printed(*item) for item in values["printed"]]
     return fields["from"], CommitSignals(**values)
 
 

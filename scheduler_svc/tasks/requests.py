@@ -18,6 +18,7 @@ from scheduler_svc.runtime import pages
 from scheduler_svc.runtime.access import caller
 from scheduler_svc.runtime.validation import MAX_ITEMS, MAX_NAME, Violations
 from scheduler_svc.tasks import messages
+from scheduler_svc.tasks.tails import Piece, TailPosition
 from scheduler_svc.watch.watches import TaskWatch
 from scheduler_svc.watch.work import Position, Selection
 
@@ -119,6 +120,29 @@ def resume_position(request: pb.WatchTasksRequest, watched: Selection) -> tuple[
 def resume_token(position: Position, origin: str, fingerprint: str) -> str:
     """Returns the token of a watch of the same selection from after this position; `origin`: the database's history."""
     return pages.write_token(*position, origin, fingerprint)
+
+
+def tail_position(request: pb.TailAttemptRequest) -> TailPosition | None:
+    """Returns the position in the request's token; None if it has none. Raises InvalidArgument."""
+    with Violations() as violations:
+        violations.required("task_id", request.task_id)
+        if not request.resume_token:
+            return None
+        *position, task = pages.read_token(request.resume_token, parts=4, limit=_MAX_TOKEN) or (None,)
+        if task != request.task_id or any(type(part) is not int or not 0 <= part <= KEY_MAX for part in position):
+            violations.add("resume_token", "must be a resume_token of TailAttempt of the same task")
+    return TailPosition(*cast(list[int], position))
+
+
+def tail_response(task_id: str, piece: Piece) -> pb.TailAttemptResponse:
+    return pb.TailAttemptResponse(
+        output=piece.text,
+        stderr=piece.stderr,
+        left_out_bytes=piece.left_out,
+        attempt=piece.position.attempt,
+        worker_silent=piece.silent,
+        resume_token=pages.write_token(*piece.position, task_id),
+    )
 
 
 class Responses:

@@ -31,6 +31,7 @@ from scheduler_svc.tasks.bulk import Bulk
 from scheduler_svc.tasks.messages import new_task, read_period, task_edit
 from scheduler_svc.tasks.requests import read_filter
 from scheduler_svc.tasks.submit import SubmitCommitter, SubmitItem
+from scheduler_svc.tasks.tails import Tails
 from scheduler_svc.tasks.waits import PollWaiters, Waiters
 from scheduler_svc.watch.watchers import Overrun
 from scheduler_svc.watch.watches import Watches
@@ -54,6 +55,7 @@ class TaskService(TaskServiceServicer):
     waiters: Waiters
     watches: Watches
     polls: PollWaiters
+    tails: Tails
     bulk: Bulk
     tracer: Tracer
 
@@ -238,6 +240,18 @@ class TaskService(TaskServiceServicer):
                         yield selected.encoded(responses.encode)
             except Overrun as overrun:
                 raise overrun.kind(responses.token) from None
+
+    async def TailAttempt(
+        self, request: pb.TailAttemptRequest, context: aio.ServicerContext[Any, Any]
+    ) -> AsyncGenerator[pb.TailAttemptResponse, None]:
+        position = requests.tail_position(request)
+        key = await self._own_task_key(request.task_id)
+        if (tail := await self.tails.open(key, position)) is None:
+            return
+        await send_headers(context.send_initial_metadata(()))
+        async with aclosing(tail.pieces()) as pieces:
+            async for piece in pieces:
+                yield requests.tail_response(request.task_id, piece)
 
     async def _own_task_key(self, task_id: str) -> int:
         """Returns the key of a task that the caller may access. Raises InvalidArgument, NotFound."""

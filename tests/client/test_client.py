@@ -24,6 +24,7 @@ from contentgen import (
     TaskChange,
     WaitTimeoutException,
 )
+from contentgen.v1 import worker_service_pb2 as worker_pb
 from tests.harness.client import opened
 from tests.harness.maker import Maker
 from tests.harness.scripted_worker import ScriptedWorker
@@ -212,6 +213,13 @@ async def test_an_entered_watch_sees_later_submits(
 # The examples in the docstrings of the client's methods, each with the objects that it needs.
 
 
+async def end_with_tail(worker: ScriptedWorker, lease: worker_pb.AssignedLease) -> None:
+    """Completes a lease once a caller reads what its CLI prints."""
+    tail_id = (await worker.read("tail")).tail.tail_id
+    await worker.write(worker_pb.LeaseRequest(output=worker_pb.Output(tail_id=tail_id, text="all", size=3, ended=True)))
+    await worker.complete(lease)
+
+
 METHODS = {
     name: method
     for name, method in inspect.getmembers(ContentGenerationClient, inspect.isfunction)
@@ -247,4 +255,9 @@ async def test_an_example_can_be_run(name: str, target: str, maker: Maker, worke
             await worker.fail(await worker.run())
         if name in {"wait", "watch"}:
             await to_thread(client.cancel_task, names["task_id"])
-        await to_thread(exec, compile(source, name, "exec"), names)
+        example = to_thread(exec, compile(source, name, "exec"), names)
+        if name == "tail_attempt":
+            lease = await worker.run()
+            await asyncio.gather(example, end_with_tail(worker, lease))
+        else:
+            await example

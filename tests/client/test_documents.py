@@ -112,6 +112,7 @@ def test_a_task_s_error_has_its_exception(reason: str, kind: type[CreatorExcepti
 
 
 MESSAGES = {
+    "AttemptOutput": "TailAttemptResponse",
     "TaskStats": "GetTaskStatsResponse",
     "PollStats": "PollRunningTasksResponse",
     "SubmitTemplate": "SubmitTaskRequest",

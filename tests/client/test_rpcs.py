@@ -107,7 +107,7 @@ def make_call(client: ContentGenerationClient, rpc: str) -> None:
     result = getattr(client, name)(**arguments(name, **GIVEN.get(rpc, {})))
     if name.startswith("iter_"):
         list(result)
-    elif name == "watch":
+    elif name in {"watch", "tail_attempt"}:
         with contextlib.closing(result):
             next(result)
 
@@ -118,6 +118,7 @@ BEYOND: dict[str, float] = {
     "CleanupTasks": 600,
     "WaitTask": 60,
     "WatchTasks": STREAM_TIMEOUT - TIMEOUT,
+    "TailAttempt": STREAM_TIMEOUT - TIMEOUT,
     "PollRunningTasks": 10,
     "PollTask": 10,
     "HandleTimeouts": 600,
@@ -144,6 +145,8 @@ def answer(method: str) -> Any:
     """A value in every field, on the last page; of a stream its steps."""
     if method == "WatchTasks":
         return [pb.WatchTasksResponse(event=pb.TaskChange(task=task_pb2.Task(task_id=TASK_ID))), SILENCE]
+    if method == "TailAttempt":
+        return [pb.TailAttemptResponse(output="half of it", attempt=1), SILENCE]
     if method == "GetAsset":
         return [asset_pb.GetAssetResponse(chunk=b"ab")]
     message = filled(GetMessageClass(METHODS[method].output_type))

@@ -252,7 +252,7 @@ def test_bad_watches_are_refused_at_once(client: ContentGenerationClient, argume
         client.watch(**arguments)
 
 
-def ended_by(close: Callable[[], None], events: Watch, scheduler: ScriptedServices) -> list[TaskChange]:
+def ended_by(close: Callable[[], None], events: Watch[TaskChange], scheduler: ScriptedServices) -> list[TaskChange]:
     """The events that a thread still gets if `close` is called while it waits for one."""
     with ThreadPoolExecutor(1) as executor:
         rest = executor.submit(lambda: list(events))

@@ -27,7 +27,7 @@ from tests.harness.credentials import Caller
 from tests.harness.maker import Maker, batch
 from tests.harness.pictures import png, sha256
 from tests.harness.replicas import channel_to
-from tests.harness.scripted_server import SILENCE, ScriptedServices, scripted
+from tests.harness.scripted_server import AWAY, SILENCE, ScriptedServices, scripted
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.stubs import TaskServiceAsyncStub, WorkerPoolServiceAsyncStub
 from tests.harness.waiting import wait_until_async
@@ -378,6 +378,22 @@ def test_a_watch_ends_when_all_tasks_have_ended_and_one_failed(scheduler: Script
     result = run("-s", scheduler.target, "task", "watch", TASK, other_task)
     assert result.status == 1
     assert result.out.count("failed  RESULT_TOO_LARGE\n") == 2
+
+
+async def test_tail_prints_the_golden_screens(
+    scheduler: ScriptedServices, transcript_of: Callable[[str], Transcript]
+) -> None:
+    """The stream ends with the attempt; an interruption in between is not seen."""
+    outputs = [
+        pb.TailAttemptResponse(attempt=1, resume_token="a"),
+        pb.TailAttemptResponse(output="half of", resume_token="b"),
+        pb.TailAttemptResponse(output="a warning\n\x1b[31m", stderr=True, left_out_bytes=12_345, resume_token="c"),
+        pb.TailAttemptResponse(worker_silent=True, resume_token="d"),
+    ]
+    last = pb.TailAttemptResponse(output=" it", resume_token="e")
+    scheduler.will("TailAttempt", [*outputs, AWAY], [last], [*outputs, last])
+    await transcript_of(scheduler.target).play("tail")
+    assert [request.resume_token for request in scheduler.requests("TailAttempt")] == ["", "d", ""]
 
 
 def test_a_wrong_address_is_reported_at_once() -> None:

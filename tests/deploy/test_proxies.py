@@ -141,7 +141,9 @@ TASKS = 3
 
 
 @contextmanager
-def watching(scheduler: Scheduler, target: str) -> Iterator[tuple[Watch, list[TaskChange], Future[list[TaskChange]]]]:
+def watching(
+    scheduler: Scheduler, target: str
+) -> Iterator[tuple[Watch[TaskChange], list[TaskChange], Future[list[TaskChange]]]]:
     """A watch of pending tasks through a proxy; what it has told so far; and all that it tells until they have ended.
 
     At the end of the block the tasks run, and each move has been told once.
@@ -184,13 +186,13 @@ def test_the_settings_are_those_of_the_documentation(settings: str) -> None:
         assert setting.strip() in documented
 
 
-def followed(watch: Watch, seen: list[TaskChange]) -> list[TaskChange]:
+def followed(watch: Watch[TaskChange], seen: list[TaskChange]) -> list[TaskChange]:
     """All events of a watch; `seen` has them as they come."""
     seen.extend(watch)
     return seen
 
 
-def cut_off(watch: Watch, events: Future[list[TaskChange]], times: int) -> None:
+def cut_off(watch: Watch[TaskChange], events: Future[list[TaskChange]], times: int) -> None:
     """Returns once the proxy has ended so many streams of the watch, and another one is there."""
     streams = set()
 

@@ -20,6 +20,7 @@ for option; do
         --task-id=*) id=${option#*=} ;;
         --seconds=*) seconds=${option#*=} ;;
         --until=*) until=${option#*=} ;;
+        --prints=*) prints=${option#*=} ;;
         --characters=*) characters=${option#*=} ;;
         --status=*) status=${option#*=} ;;
         --mode=*) mode=${option#*=} ;;
@@ -39,7 +40,9 @@ note start
 [ "$seconds" = 600 ] && exec sleep 600
 [ -z "$seconds" ] || sleep "$seconds"
 [ -z "$status" ] || exit "$status"
-[ -z "$until" ] || while [ ! -e "$until" ]; do sleep 0.05; done
+print_new() { [ ! -e "$prints" ] || { cat "$prints" >&2; rm "$prints"; }; }
+[ -z "$until" ] || while [ ! -e "$until" ]; do print_new; sleep 0.05; done
+print_new
 printf '{"content": "@ARTICLE@'
 [ -z "$characters" ] || head -c "$characters" /dev/zero | tr '\\0' a
 echo '"}'
@@ -50,7 +53,8 @@ note end
 def quick_creator(folder: Path) -> Path:
     """Writes the program into `folder`; it notes each create in the journal, as the demo creator does.
 
-    Options: `seconds` that it takes, a file that it waits for (`until`), `characters` that its article has more, the
+    Options: `seconds` that it takes, a file that it waits for (`until`), one that it
+    `prints` to stderr and removes, whenever it is there, `characters` that its article has more, the
     `status` that it exits with, and makes nothing; `retry_after`, to come back after so many seconds; `deaf` to TERM;
     `leaves` two processes behind. With profile `reference` a run only begins.
     """

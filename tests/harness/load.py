@@ -24,7 +24,7 @@ import grpc
 import psutil
 from grpc import aio, ssl_channel_credentials
 
-from contentgen import ContentGenerationClient, RequestError, Watch
+from contentgen import ContentGenerationClient, RequestError, TaskChange, Watch
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
@@ -123,7 +123,7 @@ class Watchers(Callers):
         self._stack.close()
         super().stop(within)
 
-    def _follow(self, account_id: int, watch: Watch) -> None:
+    def _follow(self, account_id: int, watch: Watch[TaskChange]) -> None:
         for change in watch:
             self._tell(account_id, change)
 

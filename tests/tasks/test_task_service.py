@@ -32,6 +32,7 @@ from tests.api.cases import (
     an_opaque_token,
     missing,
     of,
+    wrong_state,
 )
 from tests.harness.client import bad_fields, pages_of, refused
 from tests.harness.maker import TaskClient, new_account
@@ -449,6 +450,18 @@ GOOD = [
             "next_page_token": "",
         },
     ),
+    Good(
+        "TailAttempt",
+        of(task="submitted"),
+        {
+            "output": "",
+            "stderr": False,
+            "left_out_bytes": "0",
+            "attempt": 1,
+            "worker_silent": False,
+            "resume_token": an_opaque_token,
+        },
+    ),
     Good("ListAttemptLogs", of(task="failed"), {"logs": [], "next_page_token": ""}),
     Good(
         "GetTaskStats",
@@ -526,6 +539,9 @@ BAD = [
         ),
     ),
     Bad("ListTasks", {"filter": {"error_reasons": ["x"] * 101}}, fields=("filter.error_reasons",)),
+    Bad("TailAttempt", {**of(task="submitted"), "resume_token": "?"}, fields=("resume_token",)),
+    Bad("TailAttempt", {"resume_token": "?"}, fields=("task_id", "resume_token")),
+    wrong_state("TailAttempt", of(task="pending"), "pending", "submitted,processing"),
     Bad("WatchTasks", {"task_ids": [NO_TASK], "account_id": "1"}, fields=("account_id",)),
     Bad("WatchTasks", {"task_ids": [NO_TASK] * 1_001}, fields=("task_ids",)),
     Bad("WatchTasks", {"account_id": OWN, "resume_token": "?"}, fields=("resume_token",)),

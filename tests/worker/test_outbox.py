@@ -32,6 +32,7 @@ from worker_svc.session.outbox import (
     ReportCutter,
     UpdateKind,
 )
+from worker_svc.session.tails import Tails
 
 pytestmark = pytest.mark.unit
 
@@ -225,6 +226,7 @@ class View:
         self.outbox = Outbox()
         self.uploads = cast("Any", SimpleNamespace(late_waits=False))
         self.reporters = SimpleNamespace(polls=OpenPolls())
+        self.tails = Tails(self.book, lambda: None)
         self.probes, self.last_error = SimpleNamespace(unhealthy=False), ""
         self.intake = cast("Any", SimpleNamespace(stopping=False, refuses=False, closed=False))
         self.intake.free_slots = lambda: int(not len(self.book))

@@ -353,3 +353,50 @@ async def test_another_number_of_slots_applies_at_once_and_running_clis_continue
         stream.ack_heartbeat(heartbeat.number, desired=pb.DesiredState(slots=4))
         await stream.update("processing", "d")
         await stream.until("heartbeat", lambda beat: beat.free_slots == 2)
+
+
+# What a CLI prints, for callers who read along.
+
+
+async def outputs(stream: Stream, tail_id: str, *, ends: bool = False) -> list[pb.Output]:
+    """Returns the tail's outputs up to one that is empty, or the last one. Each is acknowledged."""
+    read: list[pb.Output] = []
+    while not read or read[-1].size or (ends and not read[-1].ended):
+        read.append(await stream.until("output", lambda output: output.tail_id == tail_id))
+        stream.send(output_received=pb.OutputReceived())
+    return read
+
+
+async def test_a_tail_brings_what_a_cli_prints_until_its_run_is_over(tmp_path: Path) -> None:
+    prints, go = tmp_path / "prints", tmp_path / "go"
+
+    def print_out(data: bytes) -> None:
+        (tmp_path / "ready").write_bytes(data)
+        (tmp_path / "ready").rename(prints)
+
+    async with worker_session(tmp_path) as (scheduler, worker, stream):
+        await running(stream, worker, lease("a", until=str(go), prints=str(prints)))
+        stream.send(tail=pb.Tail(tail_id="nothing", lease_id="b"))
+        assert (await outputs(stream, "nothing", ends=True))[0].ended, "it holds no such lease"
+        stream.send(tail=pb.Tail(tail_id="t", lease_id="a"))
+        assert [(first.size, first.ended) for first in await outputs(stream, "t")] == [(0, False)]
+
+        print_out("一半\n\x1b[31mred\x1b[0m".encode() + "半".encode()[:2])
+        first = await stream.until("output")
+        assert (first.text, first.stderr, first.offset, first.size) == ("一半\nred", True, 0, 19)
+        print_out("半".encode()[2:] + b"!" * 30_000)
+        await wait_until_async(lambda: not prints.exists(), within=8, what="it is printed")
+        assert [message.HasField("output") for message in stream.received].count(True) == 3, "none while one is unread"
+        stream.end()
+
+        again, _ = await scheduler.session(keep_leases=["a"])
+        again.send(tail=pb.Tail(tail_id="t", lease_id="a", stderr_offset=first.size))
+        go.touch()
+        *read, last = await outputs(again, "t", ends=True)
+        on_stderr, on_stdout = ([output for output in read if output.stderr is stderr] for stderr in (True, False))
+        assert last.ended
+        assert "".join(output.text for output in on_stdout) == f'{{"content": "{ARTICLE}"}}\n'
+        assert on_stderr[0].offset > 19, "more is left out than what is kept"
+        assert on_stderr[-1].offset + on_stderr[-1].size == 19 + 3 + 30_000
+        assert max(output.size for output in on_stderr) == 2_000
+        await again.update("completed", "a")

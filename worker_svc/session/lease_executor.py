@@ -32,6 +32,8 @@ class LeaseExecutor:
     runner: Runner
     journal: DurableJournal
     report_on: Callable[[Lease], RunReporter]
+    opened: Callable[[str, CliRun], None]
+    """Gets the run of a lease before its CLI starts."""
     ran: Callable[[Lease, Outcome, float], None]
     """Gets the outcome of each run that was not stopped, and the seconds that it took."""
 
@@ -45,6 +47,7 @@ class LeaseExecutor:
             await self.journal.mark(lease)
             variables = lease.trace.variables() if lease.trace else {}
             async with self.runner.open(lease.lease_id, lease.deadline, variables) as run:
+                self.opened(lease.lease_id, run)
                 began = now()
                 outcome = await self._outcome(lease, run, job)
                 if outcome is not None and lease.stop is None:

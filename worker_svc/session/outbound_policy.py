@@ -51,6 +51,7 @@ class OutboundPolicy:
         self._refusal_sent = False
         self._last_open_heartbeat = 0
         self._heartbeats_to_quiesce = HEARTBEATS_TO_QUIESCE
+        self._output_in_flight = False
 
     def next_message(self, at: float) -> pb.LeaseRequest | None:
         intake = self._worker.intake
@@ -69,7 +70,7 @@ class OutboundPolicy:
             return pb.LeaseRequest(report_part=part)
         if self._report_is_due(at) and (report := self._report(at)) is not None:
             return report
-        return self._heartbeat(at) if self._heartbeat_is_due(at) else None
+        return self._heartbeat(at) if self._heartbeat_is_due(at) else self._output(at)
 
     def wake_at(self, at: float) -> float:
         """Returns when to ask for the next message again if nothing happens before; at `at` there was none.
@@ -77,7 +78,7 @@ class OutboundPolicy:
         A time that has passed by `at` is left out: that message waits for an acknowledgement.
         """
         paced = self._reported_at + REPORT_INTERVAL if self._worker.outbox else self._heartbeat_due_at
-        times = (self._heartbeat_due_at, paced, self._worker.outbox.alone_due_at())
+        times = (self._heartbeat_due_at, paced, self._worker.outbox.alone_due_at(), self._worker.tails.due_at())
         return min(time for time in times if time > at)
 
     def assigned(self, number: int, leases: int, heartbeat_number: int) -> float | None:
@@ -99,6 +100,9 @@ class OutboundPolicy:
             if self._heartbeats_to_quiesce == 0:
                 self._on_quiesced()
         return self._heartbeats.acknowledged(heartbeat_number, not_renewed)
+
+    def output_received(self) -> None:
+        self._output_in_flight = False
 
     def received(self, report_number: int, at: float) -> None:
         self._parts.received(report_number, at)
@@ -135,6 +139,13 @@ class OutboundPolicy:
             last_error=self._worker.last_error,
         )
         return pb.LeaseRequest(heartbeat=heartbeat)
+
+    def _output(self, at: float) -> pb.LeaseRequest | None:
+        """Returns what a CLI printed, one at a time and after all else: nothing waits behind more than that."""
+        if self._output_in_flight or self._parts.busy or (output := self._worker.tails.next(at)) is None:
+            return None
+        self._output_in_flight = True
+        return pb.LeaseRequest(output=output)
 
     def _report(self, at: float) -> pb.LeaseRequest | None:
         """Returns a large update, the heartbeat before it, or what has gathered; while one is sent in parts, what fits.

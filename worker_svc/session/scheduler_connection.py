@@ -118,6 +118,19 @@ class LeaseStream:
                 self._worker.assigned(assignment.leases, self._policy.assigned(number, count, claimed_on))
             case "acknowledgement":
                 self._acknowledged(message.acknowledgement)
+            case "part_received":
+                self._policy.received(message.part_received.report_number, now())
+                self._wake.set()  # for the next part
+            case "output_received":
+                self._policy.output_received()
+                self._wake.set()  # for the next output
+            case "reconnect":
+                raise ReconnectRequestedError("the scheduler asks to dial another replica")
+            case kind:
+                self._ordered(kind, message)
+
+    def _ordered(self, kind: str | None, message: pb.LeaseResponse) -> None:
+        match kind:
             case "cancel":
                 self._worker.revoked([message.cancel.lease_id], message.cancel.reason)
             case "drain":
@@ -126,11 +139,8 @@ class LeaseStream:
                 self._worker.resize(message.resize.slots)
             case "poll_now":
                 self._worker.reporters.poll_now(message.poll_now.poll_id)
-            case "part_received":
-                self._policy.received(message.part_received.report_number, now())
-                self._wake.set()  # for the next part
-            case "reconnect":
-                raise ReconnectRequestedError("the scheduler asks to dial another replica")
+            case "tail":
+                self._worker.tails.asked(message.tail, now())
             case unknown:  # a newer scheduler may send others
                 _log.debug("a message that this worker does not know", action="stream.unknown", message=unknown)
 

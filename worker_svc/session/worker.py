@@ -28,6 +28,7 @@ from worker_svc.session.leases import NO_TRACER, Lease, LeaseBook, StopAction, S
 from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateKind
 from worker_svc.session.reporter import LeaseReporters
 from worker_svc.session.slots import REFUSAL_PAUSE, Intake, Slots
+from worker_svc.session.tails import Tails
 
 CHECK_INTERVAL = 0.2  # seconds between two checks of deadlines, while any lease is held
 
@@ -70,9 +71,10 @@ class Worker:
         self._tracer = tracer
         self.probes = Probes(runner.version, self._circuit_opened, on_change)
         self.reporters = LeaseReporters(self.book, self._add, on_change)
+        self.tails = Tails(self.book, on_change)
         self.uploads = AssetUploads(journal.assets, self._report_by, self._add)
         self.intake = Intake(self.book, self.slots, journal, self.probes)
-        self._executor = LeaseExecutor(self.book, runner, journal, self.reporters.open, self._ran)
+        self._executor = LeaseExecutor(self.book, runner, journal, self.reporters.open, self.tails.opened, self._ran)
         self._assigned: dict[str, pb.AssignedLease] = {}  # those that wait for a slot
         self._executions: dict[str, asyncio.Task[PendingUpdate]] = {}
         self._held = asyncio.Event()
@@ -119,6 +121,7 @@ class Worker:
             self.uploads.add(update)
         self.uploads.opened(put, late=drop)
         self.reporters.polls.forget()
+        self.tails.forget()
         self.revoked(drop)
 
     def stream_ended(self) -> None:
@@ -325,6 +328,7 @@ class Worker:
             **lease.log_keys,
             **({} if lease.stop is None else {"stopped": lease.stop.name.lower()}),
         )
+        self.tails.run_over(lease.lease_id)
         self._send(ending)
         self.reporters.polls.record_end(lease.lease_id, now())
         self._on_change()

@@ -1,6 +1,6 @@
-"""`contentgen task wait|watch`: until tasks end, or every move as it happens. Layer: commands.
+"""`contentgen task wait|watch|tail`: until tasks end, every move as it happens, or what a CLI prints. Layer: commands.
 
-The client's watch, set up for a terminal: how long a command is patient with an outage.
+The client's streams, set up for a terminal: how long a command is patient with an outage.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contentgen.cli import cells, completion, tables, values
 from contentgen.cli.command import Commands, Session
 from contentgen.cli.connection import Connection
 from contentgen.cli.failures import Failure, Status
-from contentgen.cli.options import TaskIds, account_option
+from contentgen.cli.options import TaskId, TaskIds, account_option
 from contentgen.cli.output import Document, document
 from contentgen.cli.progress import progress
 from contentgen.cli.values import argument, option
@@ -177,3 +177,40 @@ def _facts(change: Document) -> list[str]:
         cells.error(task) if task["status"] != "completed" else "",
         "will be retried" if change["will_retry"] else "",
     ]
+
+
+@command(
+    "tail",
+    "contentgen task tail task-0000000000000001",
+    "contentgen --output jsonl task tail task-0000000000000001 | jq -rj 'select(.stderr).output'",
+)
+def tail(session: Session, task_id: TaskId) -> None:
+    """Follow what the CLI prints in the attempt that runs now, until it has ended or Ctrl-C.
+
+    First the end of what it has printed. Stdout and stderr come as they are printed; what was left out, because it was
+    too much or too long ago, is counted on standard error. `contentgen task logs` shows attempts that have ended.
+    """
+    begun: bool | None = None  # whether the line that has begun is of stderr; None: none has begun
+    with closing(session.client.tail_attempt(task_id, patience=PATIENCE, first_patience=0.0)) as stream:
+        while (message := run(stream.next())) is not None:
+            output = document(message)
+            if not session.output.tables:
+                session.output.event(output, lambda _: Text())
+                continue
+            text, notice = cells.lines(output["output"] or ""), _notice(output)
+            if begun is not None and (notice or (text and begun is not output["stderr"])):
+                session.output.raw("\n")
+                begun = None
+            if notice:
+                session.output.note(notice)
+            if text:
+                session.output.raw(text)
+                begun = None if text.endswith("\n") else output["stderr"]
+    if begun is not None:
+        session.output.raw("\n")
+
+
+def _notice(output: Document) -> str:
+    if output["worker_silent"]:
+        return "the worker sends no output: it is of an older version, or not connected"
+    return f"… {output['left_out_bytes']:,} bytes left out" if output["left_out_bytes"] else ""
