@@ -24,8 +24,8 @@ from scheduler_svc.runtime.signals import CommitSignals, Notifier, Printed
 
 RENEW_INTERVAL = 5.0
 """Seconds between two looks at the task, each of which renews the tail."""
-MIN_LOOK_INTERVAL = 0.05
-"""Seconds between two looks at a task whose run is over; they double."""
+LAST_LOOK_INTERVAL = 0.2
+"""The same once the run is over: its report is still to be committed."""
 SILENCE_TIMEOUT = 10.0
 """Seconds without any answer of the worker until the caller is told."""
 LAST_OUTPUT_TIMEOUT = 2.0
@@ -62,7 +62,6 @@ class _Tail:
     end_at: float = inf
     run_over: bool = False
     """Whether the worker has sent all."""
-    look_interval: float = MIN_LOOK_INTERVAL
     id: str = field(default_factory=lambda: uuid4().hex)
     unread: asyncio.Queue[Printed | None] = field(default_factory=asyncio.Queue)
 
@@ -112,7 +111,7 @@ class Tails:
             waits = tail.silent_at == inf and not tail.run_over
             tail.look_at, tail.end_at = inf, now + LAST_OUTPUT_TIMEOUT * waits
         elif tail.run_over:
-            tail.look_at, tail.look_interval = now + tail.look_interval, min(2 * tail.look_interval, RENEW_INTERVAL)
+            tail.look_at = now + LAST_LOOK_INTERVAL
         else:
             tail.look_at = now + RENEW_INTERVAL
             assert task.fence is not None, "it has a lease"
