@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -248,8 +247,8 @@ def indented(text: str, width: int | None) -> Iterator[Text]:
 
 
 def broken(line: str, width: int | None, indent: int) -> Sequence[str]:
-    """Returns a line in parts that fit a width beside an indent; None: whole."""
-    return textwrap.wrap(line, max(width - indent, 20)) or [""] if width else [line]
+    """Returns a line in parts that fit a width beside an indent, by the cells of a terminal; None: whole."""
+    return [part.plain.rstrip() for part in Text(line).wrap(console(), max(width - indent, 20))] if width else [line]
 
 
 def as_text(cell: Text | str) -> Text:

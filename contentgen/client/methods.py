@@ -23,7 +23,7 @@ from contentgen.client.watch import AsyncWatch, ResumingStream, Watch
 
 P = ParamSpec("P")
 M = TypeVar("M")
-S = TypeVar("S", bound=ResumingStream[Any, Any, Any])
+S = TypeVar("S", bound=ResumingStream[Any])
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 F = TypeVar("F", bound=Callable[..., Any])

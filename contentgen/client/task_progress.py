@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from functools import partial
+from operator import attrgetter
 from typing import cast
 
 from contentgen.client.documents import TASK_STATUS, document, duration, label
 from contentgen.client.errors import TaskCancelledException, WaitTimeoutException, creator_exception
 from contentgen.client.methods import Methods, Replacement, returns, returns_by, watches
 from contentgen.client.results import AttemptOutput, PollStats, Task, TaskChange, TaskStatus
-from contentgen.client.watch import AttemptOutputs, Backoff, TaskEvents
+from contentgen.client.watch import Backoff, ResumingStream, all_ended
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
@@ -78,7 +80,7 @@ class TaskProgressMethods(Methods):
         until_ended: bool = False,
         patience: float | None = PATIENCE,
         first_patience: float | None = None,
-    ) -> TaskEvents:
+    ) -> ResumingStream[pb.TaskChange]:
         """Iterates over the moves of these tasks, of an account's, or of all accounts', as they are committed.
 
         It begins with the present state of the tasks (of accounts': those that have not ended), with the next move
@@ -124,7 +126,14 @@ class TaskProgressMethods(Methods):
             task_ids=ids, account_id=account_id or 0, resume_token=resume_token, skip_present=skip_present
         )
         backoff = Backoff(patience, at_first=self._transport.timeout if first_patience is None else first_patience)
-        stream = TaskEvents(self._transport, request, backoff, until_ended=ids if until_ended else None)
+        stream: ResumingStream[pb.TaskChange] = ResumingStream(
+            self._transport,
+            attrgetter("tasks.WatchTasks"),
+            request,
+            backoff,
+            item_of=attrgetter("event"),
+            is_last=partial(all_ended, set(ids)) if until_ended else lambda _: False,
+        )
         return self._transport.keep(stream)
 
     @watches(AttemptOutput)
@@ -135,7 +144,7 @@ class TaskProgressMethods(Methods):
         *,
         patience: float | None = PATIENCE,
         first_patience: float | None = None,
-    ) -> AttemptOutputs:
+    ) -> ResumingStream[pb.TailAttemptResponse]:
         """Iterates over what the CLI prints in the attempt that runs now, within a second, until it has ended.
 
         The first item has no output, and comes at once; then comes the end of what was printed before. More than some
@@ -164,7 +173,10 @@ class TaskProgressMethods(Methods):
         """
         request = pb.TailAttemptRequest(task_id=task_id, resume_token=resume_token)
         backoff = Backoff(patience, at_first=self._transport.timeout if first_patience is None else first_patience)
-        return self._transport.keep(AttemptOutputs(self._transport, request, backoff))
+        stream: ResumingStream[pb.TailAttemptResponse] = ResumingStream(
+            self._transport, attrgetter("tasks.TailAttempt"), request, backoff, item_of=lambda output: output, ends=True
+        )
+        return self._transport.keep(stream)
 
     @returns(PollStats)
     async def poll_running_tasks(self, account_id: int | None = None) -> pb.PollRunningTasksResponse:

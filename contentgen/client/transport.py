@@ -48,7 +48,7 @@ def current_span() -> Metadata:
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Response_co = TypeVar("Response_co", covariant=True)
-Kept = TypeVar("Kept", bound="ResumingStream[Any, Any, Any]")
+Kept = TypeVar("Kept", bound="ResumingStream[Any]")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -108,7 +108,7 @@ class Transport(ABC):
         self._span = span
         self._lock = threading.Lock()
         self._closed = False
-        self._open: weakref.WeakSet[ResumingStream[Any, Any, Any]] = weakref.WeakSet()
+        self._open: weakref.WeakSet[ResumingStream[Any]] = weakref.WeakSet()
 
     @property
     @abstractmethod

@@ -1,7 +1,7 @@
 """Moves of tasks and output of attempts, for as long as the caller wants them, over as many streams as it takes.
 
-`Watch` and `AsyncWatch` return them as dicts, `TaskEvents` and `AttemptOutputs` as messages; `Backoff` says how long to
-wait before the next stream, and when to give up. Layer: client.
+`Watch` and `AsyncWatch` return them as dicts, `ResumingStream` as messages; `Backoff` says how long to wait before the
+next stream, and when to give up. Layer: client.
 """
 
 from __future__ import annotations
@@ -9,11 +9,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, Self, TypeVar
-
-import grpc
 
 from contentgen.client.documents import document
 from contentgen.client.errors import RequestError, Unavailable
@@ -88,45 +85,50 @@ _TAKEN = {"WATCHER_TOO_SLOW", "WATCH_OVERRUN", "CHANGES_DELAYED"}
 _PASSING_REASONS = {*_TAKEN, "TOO_MANY_WATCHERS"}
 
 T = TypeVar("T")
-Item = TypeVar("Item")
-Request = TypeVar("Request", pb.WatchTasksRequest, pb.TailAttemptRequest)
-Response = TypeVar("Response")
+Item = TypeVar("Item", bound=pb.TaskChange | pb.TailAttemptResponse)
 
 
-class ResumingStream(ABC, Generic[Request, Response, Item]):
+class ResumingStream(Generic[Item]):
     """Reconnects by itself, and goes on after the last item, until it is closed.
 
     Attributes:
         resume_token: of the last item; before the first, as it was given.
     """
 
-    ends = False
-    """Whether the scheduler ends it once nothing can follow."""
-
-    def __init__(self, transport: Transport, request: Request, backoff: Backoff) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        rpc: Callable[[Stubs], Any],
+        request: Any,
+        backoff: Backoff,
+        *,
+        item_of: Callable[[Any], Item],
+        is_last: Callable[[Item], bool] = lambda _: False,
+        ends: bool = False,
+    ) -> None:
         """Connects at the first item.
 
         Args:
             transport: what the streams are opened on.
+            rpc: which of its calls they are.
             request: what to read, and the resume token to begin after; empty: from the beginning.
             backoff: when to try again.
+            item_of: returns the item of an answer.
+            is_last: returns whether an item closes it.
+            ends: whether a stream that ends well closes it.
         """
-        self.resume_token = request.resume_token
+        self.resume_token: str = request.resume_token
         self._transport = transport
-        self._request: Request = request
+        self._rpc = rpc
+        self._request = request
         self._backoff = backoff
+        self._item_of = item_of
+        self._is_last = is_last
+        self._ends = ends
         self._lock = threading.Lock()
         self._closed = transport.signal()
-        self._stream: Stream[Response] | None = None
+        self._stream: Stream[Any] | None = None
         self._since = 0.0
-
-    @staticmethod
-    @abstractmethod
-    def _rpc(stubs: Stubs) -> grpc.UnaryStreamMultiCallable[Request, Response]: ...
-
-    @abstractmethod
-    def _read(self, answer: Response) -> tuple[Item, str]:
-        """Returns the item of an answer, and its resume token. May close the stream."""
 
     def close(self) -> None:
         """Ends the stream, and the iteration of whoever waits for a change. Idempotent."""
@@ -150,10 +152,13 @@ class ResumingStream(ABC, Generic[Request, Response, Item]):
         if answer is None:
             return None
         self._backoff.reset()
-        item, self.resume_token = self._read(answer)
+        item = self._item_of(answer)
+        self.resume_token = item.resume_token
+        if self._is_last(item):
+            self.close()
         return item
 
-    async def _from_streams(self, step: Callable[[Stream[Response]], Awaitable[T | None]]) -> T | None:
+    async def _from_streams(self, step: Callable[[Stream[Any]], Awaitable[T | None]]) -> T | None:
         """Returns what `step` finds in a stream, or in the next one if it ends. Returns None once closed."""
         while (stream := self._current()) is not None:
             try:
@@ -168,13 +173,13 @@ class ResumingStream(ABC, Generic[Request, Response, Item]):
             else:
                 if result is not None:
                     return result
-                if self.ends:
+                if self._ends:
                     self.close()
                     return None
                 await self._again(Unavailable("the stream was ended again and again"))
         return None
 
-    def _current(self) -> Stream[Response] | None:
+    def _current(self) -> Stream[Any] | None:
         """Returns the stream to read from. Returns None once closed."""
         with self._lock:
             if self._closed.is_set():
@@ -213,44 +218,7 @@ class ResumingStream(ABC, Generic[Request, Response, Item]):
         return error.code in _PASSING or error.reason in _PASSING_REASONS
 
 
-class TaskEvents(ResumingStream[pb.WatchTasksRequest, pb.WatchTasksResponse, pb.TaskChange]):
-    """The moves of tasks."""
-
-    def __init__(
-        self,
-        transport: Transport,
-        request: pb.WatchTasksRequest,
-        backoff: Backoff,
-        until_ended: Iterable[str] | None = None,
-    ) -> None:
-        """`until_ended`: the ids whose tasks all have to end to close it; None: it is not closed by them."""
-        super().__init__(transport, request, backoff)
-        self._running = None if until_ended is None else set(until_ended)
-
-    @staticmethod
-    def _rpc(stubs: Stubs) -> grpc.UnaryStreamMultiCallable[pb.WatchTasksRequest, pb.WatchTasksResponse]:
-        return stubs.tasks.WatchTasks
-
-    def _read(self, answer: pb.WatchTasksResponse) -> tuple[pb.TaskChange, str]:
-        if self._running is not None and _all_ended(self._running, answer.event):
-            self.close()
-        return answer.event, answer.event.resume_token
-
-
-class AttemptOutputs(ResumingStream[pb.TailAttemptRequest, pb.TailAttemptResponse, pb.TailAttemptResponse]):
-    """The output of an attempt, until it has ended."""
-
-    ends = True
-
-    @staticmethod
-    def _rpc(stubs: Stubs) -> grpc.UnaryStreamMultiCallable[pb.TailAttemptRequest, pb.TailAttemptResponse]:
-        return stubs.tasks.TailAttempt
-
-    def _read(self, answer: pb.TailAttemptResponse) -> tuple[pb.TailAttemptResponse, str]:
-        return answer, answer.resume_token
-
-
-def _all_ended(running: set[str], change: pb.TaskChange) -> bool:
+def all_ended(running: set[str], change: pb.TaskChange) -> bool:
     """Returns whether this was the last one. A task that was retried after its end runs again."""
     if change.task.HasField("end_time"):
         running.discard(change.task.task_id)
@@ -260,7 +228,7 @@ def _all_ended(running: set[str], change: pb.TaskChange) -> bool:
 
 
 class _Watch(Generic[T]):
-    def __init__(self, stream: ResumingStream[Any, Any, Any], kind: type[T]) -> None:
+    def __init__(self, stream: ResumingStream[Any], kind: type[T]) -> None:
         """`kind`: the dicts that it makes of the items."""
         self._stream = stream
         self._kind = kind

@@ -959,9 +959,7 @@ class Output(_message.Message):
     size: _builtins.int
     """Bytes for which `text` stands: the next ones begin at `offset` plus `size`."""
     text: _builtins.str
-    """Without ANSI codes and control characters, as a RunOutput is; at most 2,000 characters, and 6,000 bytes as a JSON
-    string. May be empty.
-    """
+    """Without ANSI codes and control characters; at most 6,000 bytes as a JSON string. May be empty."""
     ended: _builtins.bool
     """Whether the run is over and nothing follows."""
     def __init__(

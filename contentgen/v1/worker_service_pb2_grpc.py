@@ -357,8 +357,7 @@ class WorkerServiceServicer(object):
         Report or part is to be sent: none of them waits behind more than one Output. A tail ends 30 s after the last Tail
         that named it, with its stream, and with the run, by an Output that sets `ended`; that is also the answer for a
         lease that the worker does not hold. A Tail that names a known tail only renews it. Outputs decide nothing and MAY be
-        lost; the scheduler drops those that nobody asked for, and those above 40 a second of a tail. A worker that does not
-        know Tail ignores it.
+        lost; the scheduler drops those that nobody asked for. A worker that does not know Tail ignores it.
 
         CALL AND STATUSES
 

@@ -131,8 +131,6 @@ class PartReceived:
 class OutputReceived:
     """An output has arrived."""
 
-    names: int = 0
-
 
 @dataclass(frozen=True, slots=True)
 class CancelLease:
@@ -170,43 +168,12 @@ class TailOrder(NamedTuple):
 
 
 Order = CancelLease | PollOrder | ResizeOrder | DrainOrder | ReconnectOrder | TailOrder
-Answered = AcknowledgeHeartbeat | AcknowledgeReport | PartReceived | OutputReceived
-Outgoing = Assign | Answered | Order
+Answered = AcknowledgeHeartbeat | AcknowledgeReport | PartReceived
+Outgoing = Assign | Answered | OutputReceived | Order
 
 
 TAIL_TTL = 30.0
 """Seconds for which the output of a tail is taken after its last order."""
-MAX_OUTPUTS = 40
-"""Outputs of a tail that are taken in a second. A worker sends eight, and at the end of a run what it still has."""
-
-
-@dataclass(slots=True)
-class _AskedTail:
-    until: float
-    second: float = 0.0
-    outputs: int = 0
-
-
-class AskedTails:
-    """The tails that a worker was asked for: what it sends beside them, or beyond their rate, is nobody's."""
-
-    def __init__(self) -> None:
-        self._tails: dict[str, _AskedTail] = {}
-
-    def ask(self, tail_id: str, now: float) -> None:
-        for lapsed in [key for key, tail in self._tails.items() if tail.until < now]:
-            del self._tails[lapsed]
-        self._tails.setdefault(tail_id, _AskedTail(now)).until = now + TAIL_TTL
-
-    def takes(self, tail_id: str, now: float) -> bool:
-        """Counts an output; returns whether it is taken."""
-        tail = self._tails.get(tail_id)
-        if tail is None or now > tail.until:
-            return False
-        if now - tail.second >= 1.0:
-            tail.second, tail.outputs = now, 0
-        tail.outputs += 1
-        return tail.outputs <= MAX_OUTPUTS
 
 
 class WorkerStream:
@@ -225,7 +192,8 @@ class WorkerStream:
         self.session_key = session_key
         self.accepts_skipped = accepts_skipped
         self.capacity = Capacity()
-        self.tails: AskedTails | None = None  # most workers have none
+        self.tails: dict[str, float] = {}
+        """When the tails that its worker was asked for end (seconds of the loop's clock)."""
         self.unhealthy = False
         """Whether its CLI fails or is missing, by its newest heartbeat. With capacity, its breaker is half-open."""
         self._on_relieved = on_relieved
@@ -277,8 +245,9 @@ class WorkerStream:
         if len(self._unsent) >= MAX_UNSENT_ORDERS:
             return
         if isinstance(command, TailOrder):
-            self.tails = self.tails or AskedTails()
-            self.tails.ask(command.tail_id, asyncio.get_running_loop().time())
+            now = asyncio.get_running_loop().time()
+            self.tails = {tail_id: end for tail_id, end in self.tails.items() if end > now}
+            self.tails[command.tail_id] = now + TAIL_TTL
         self.send(command)
 
     @property

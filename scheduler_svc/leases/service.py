@@ -150,6 +150,8 @@ ROTATION_INTERVAL = (20 * 60.0, 40 * 60.0)
 """Seconds, at least and at most, after which a worker is asked to reconnect, so that replicas share workers evenly."""
 ROTATION_RETRY_INTERVAL = 60.0
 """Seconds by which this waits for a report in parts: the worker would have to send it again."""
+OUTPUT_INTERVAL = 0.01
+"""Seconds, at least, between two outputs of a stream."""
 
 Context = aio.ServicerContext[pb.LeaseRequest, pb.LeaseResponse]
 _log = structlog.get_logger(__name__)
@@ -245,6 +247,7 @@ class _StreamHandler:
         self._ended.add_done_callback(_retrieve_exception)
         self._backlog = StreamBacklog()
         self._parts = ReportParts()
+        self._next_output_at = 0.0
         self._reporter = ReportSource(stream.worker_id, caller().name)
         self._last_heartbeat: Heartbeat | None = None
 
@@ -302,7 +305,7 @@ class _StreamHandler:
                 case "report_part":
                     await self._add_part(request.report_part)
                 case "output":
-                    await self._pass_on(messages.printed(request.output))
+                    self._pass_on(messages.printed(request.output))
                 case "draining":
                     await self._backlog.enter(0)
                     drains = WorkerDraining(self._stream.worker_id, self._stream.session_key)
@@ -339,11 +342,15 @@ class _StreamHandler:
             await self._backlog.enter(0)
             self._stream.send(PartReceived(part.report_number, self._parts.received))
 
-    async def _pass_on(self, printed: Printed) -> None:
-        await self._backlog.enter(0)
-        if self._stream.tails and self._stream.tails.takes(printed.tail_id, self._loop.time()):
+    def _pass_on(self, printed: Printed) -> None:
+        """Its answer, for which the worker waits, bounds how much comes."""
+        now = self._loop.time()
+        if now < self._next_output_at:
+            raise InvalidArgument.of("output", "must not come before the one before is answered")
+        self._next_output_at = now + OUTPUT_INTERVAL
+        self._loop.call_at(self._next_output_at, self._stream.send, OutputReceived())
+        if self._stream.tails.get(printed.tail_id, 0.0) > now:
             self._service.printed(printed)
-        self._stream.send(OutputReceived())
 
     async def _submit_report(self, report: pb.Report) -> None:
         await self._backlog.enter(len(report.updates))

@@ -242,14 +242,11 @@ class TaskService(TaskServiceServicer):
                 raise overrun.kind(responses.token) from None
 
     async def TailAttempt(
-        self, request: pb.TailAttemptRequest, context: aio.ServicerContext[Any, Any]
+        self, request: pb.TailAttemptRequest, context: object
     ) -> AsyncGenerator[pb.TailAttemptResponse, None]:
         position = requests.tail_position(request)
         key = await self._own_task_key(request.task_id)
-        if (tail := await self.tails.open(key, position)) is None:
-            return
-        await send_headers(context.send_initial_metadata(()))
-        async with aclosing(tail.pieces()) as pieces:
+        async with aclosing(self.tails.follow(key, position)) as pieces:
             async for piece in pieces:
                 yield requests.tail_response(request.task_id, piece)
 

@@ -8,9 +8,10 @@ each piece says which bytes it stands for, so the caller is told how many are mi
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from math import inf
+from typing import NamedTuple
 from uuid import uuid4
 
 from scheduler_svc.dispatch.streams import Streams, TailOrder
@@ -21,13 +22,10 @@ from scheduler_svc.domain.task import Task
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.signals import CommitSignals, Notifier, Printed
 
-if TYPE_CHECKING:
-    from scheduler_svc.transactions import Tx
-
 RENEW_INTERVAL = 5.0
 """Seconds between two looks at the task, each of which renews the tail."""
-MIN_LOOK_INTERVAL = 0.05
-"""Seconds until the first look at a task whose run is over; they double."""
+LAST_LOOK_INTERVAL = 0.2
+"""The same once the run is over: its report is still to be committed."""
 SILENCE_TIMEOUT = 10.0
 """Seconds without any answer of the worker until the caller is told."""
 LAST_OUTPUT_TIMEOUT = 2.0
@@ -54,16 +52,18 @@ class Piece(NamedTuple):
     silent: bool = False
 
 
-def read_running(tx: Tx, task_key: int) -> Task:
-    """Returns a task whose attempt runs. Raises NotFound, InvalidState."""
-    task = _read(tx, task_key)
-    if task.status not in RUNNING:
-        raise InvalidState.of("the task", "tailed", task.status, sorted(RUNNING))
-    return task
+@dataclass(slots=True)
+class _Tail:
+    """A caller's. Times are the loop's, in seconds; infinite: never."""
 
-
-def _read(tx: Tx, task_key: int) -> Task:
-    return existing(tx.task_reads.listed([task_key]).get(task_key), "task", format_task_id(task_key))
+    position: TailPosition
+    silent_at: float
+    look_at: float = 0.0
+    end_at: float = inf
+    run_over: bool = False
+    """Whether the worker has sent all."""
+    id: str = field(default_factory=lambda: uuid4().hex)
+    unread: asyncio.Queue[Printed | None] = field(default_factory=asyncio.Queue)
 
 
 class Tails:
@@ -73,139 +73,105 @@ class Tails:
         self._calls = calls
         self._streams = streams
         self._notifier = notifier
-        self._open: dict[str, asyncio.Queue[Printed | None]] = {}
+        self._open: dict[str, _Tail] = {}
         self._closed = False
 
-    async def open(self, task_key: int, after: TailPosition | None) -> Tail | None:
-        """Opens a tail of the attempt that runs. Returns None if that of `after` has ended.
+    async def follow(self, task_key: int, after: TailPosition | None) -> AsyncGenerator[Piece, None]:
+        """Yields the position at once, then the output of the attempt that runs, until it has ended.
 
-        Raises NotFound, InvalidState, StoreUnavailable, ShuttingDown.
+        Raises NotFound, InvalidState (unless it follows the attempt of `after`), StoreUnavailable, ShuttingDown.
         """
-        task = await self._calls.run(read_running if after is None else _read, task_key)
-        if after and (after.attempt != task.attempt or task.status not in RUNNING):
+        task = existing(await self._read(task_key), "task", format_task_id(task_key))
+        if after is None and task.status not in RUNNING:
+            raise InvalidState.of("the task", "tailed", task.status, sorted(RUNNING))
+        now = asyncio.get_running_loop().time
+        tail = _Tail(after or TailPosition(task.attempt), now() + SILENCE_TIMEOUT)
+        if not _runs(tail, task):
+            return
+        self._open[tail.id] = tail
+        try:
+            yield Piece(tail.position)
+            while now() < tail.end_at:
+                if now() >= tail.look_at:
+                    self._looked(tail, await self._read(task_key), now())
+                elif now() >= tail.silent_at:
+                    tail.silent_at = inf
+                    yield Piece(tail.position, silent=True)
+                elif (piece := await self._next(tail)) is not None:
+                    yield piece
+        finally:
+            del self._open[tail.id]
+
+    async def _read(self, task_key: int) -> Task | None:
+        return await self._calls.run(lambda tx: tx.task_reads.listed([task_key]).get(task_key))
+
+    def _looked(self, tail: _Tail, task: Task | None, now: float) -> None:
+        """Asks the worker once more while the attempt runs, or notes its end."""
+        if task is None or not _runs(tail, task):
+            waits = tail.silent_at == inf and not tail.run_over
+            tail.look_at, tail.end_at = inf, now + LAST_OUTPUT_TIMEOUT * waits
+        elif tail.run_over:
+            tail.look_at = now + LAST_LOOK_INTERVAL
+        else:
+            tail.look_at = now + RENEW_INTERVAL
+            assert task.fence is not None, "it has a lease"
+            lease_id = LeaseRef(task.task_key, task.attempt, task.fence).lease_id
+            order = (task.worker_id, tail.id, lease_id, tail.position.stdout, tail.position.stderr)
+            self.order([order])
+            self._notifier.notify(CommitSignals(tailed=[order]))
+
+    async def _next(self, tail: _Tail) -> Piece | None:
+        """Returns the next piece; None if it has nothing new, or something else is due first."""
+        if self._closed:
+            raise ShuttingDown
+        try:
+            async with asyncio.timeout_at(min(tail.look_at, tail.silent_at, tail.end_at)):
+                printed = await tail.unread.get()
+        except TimeoutError:
             return None
-        return Tail(self, task, after or TailPosition(task.attempt))
+        return printed and _taken(tail, printed, asyncio.get_running_loop().time())
 
     def order(self, orders: Iterable[tuple[str, str, str, int, int]]) -> None:
-        """Passes orders of callers, here or elsewhere, on to the workers that are connected here."""
+        """Passes what callers anywhere ask for on to the workers that are connected here."""
         for worker_id, tail_id, lease_id, stdout, stderr in orders:
             self._streams.send_order(worker_id, TailOrder(tail_id, lease_id, stdout, stderr))
 
     def printed(self, pieces: Iterable[Printed]) -> None:
         """Takes what workers on other replicas sent. Most is for others."""
         for piece in pieces:
-            self._put(piece)
+            if (tail := self._open.get(piece.tail_id)) and tail.unread.qsize() < MAX_UNREAD:
+                tail.unread.put_nowait(piece)
 
     def received(self, piece: Printed) -> None:
         """Takes what a worker on this replica sent."""
-        if not self._put(piece):
+        if piece.tail_id in self._open:
+            self.printed([piece])
+        else:
             self._notifier.notify(CommitSignals(printed=[piece]))
-
-    def _put(self, piece: Printed) -> bool:
-        if (unread := self._open.get(piece.tail_id)) is None:
-            return False
-        if unread.qsize() < MAX_UNREAD:
-            unread.put_nowait(piece)
-        return True
 
     def close(self) -> None:
         """Ends every tail with ShuttingDown."""
         self._closed = True
-        for unread in self._open.values():
-            unread.put_nowait(None)
-
-    async def look(self, task_key: int) -> Task | None:
-        return await self._calls.run(lambda tx: tx.task_reads.listed([task_key]).get(task_key))
-
-    def ask(self, worker_id: str, order: TailOrder) -> None:
-        """Asks a worker, wherever it is connected. It may get this twice, just after it has moved."""
-        self._streams.send_order(worker_id, order)
-        self._notifier.notify(CommitSignals(tailed=[(worker_id, *order)]))
-
-    def join(self, tail_id: str) -> asyncio.Queue[Printed | None]:
-        if self._closed:
-            raise ShuttingDown
-        unread = self._open[tail_id] = asyncio.Queue()
-        return unread
-
-    def leave(self, tail_id: str) -> None:
-        del self._open[tail_id]
+        for tail in self._open.values():
+            tail.unread.put_nowait(None)
 
 
-class Tail:
-    """One caller's tail of one attempt."""
+def _runs(tail: _Tail, task: Task) -> bool:
+    return task.attempt == tail.position.attempt and task.status in RUNNING
 
-    def __init__(self, tails: Tails, task: Task, position: TailPosition) -> None:
-        self._tails = tails
-        assert task.fence is not None, "it has a lease"
-        self._task = task
-        self._id = uuid4().hex
-        self._lease_id = LeaseRef(task.task_key, task.attempt, task.fence).lease_id
-        self._position = position
-        self._now = asyncio.get_running_loop().time
-        self._look_at = -math.inf
-        self._look_interval = MIN_LOOK_INTERVAL
-        self._silent_at = self._now() + SILENCE_TIMEOUT
-        self._give_up_at = math.inf
-        """When it ends without the last output; infinite while the attempt runs."""
-        self._run_over = False
-        """Whether the worker has sent all."""
 
-    async def pieces(self) -> AsyncGenerator[Piece, None]:
-        """Yields the position, then the output until the attempt has ended. Raises StoreUnavailable, ShuttingDown."""
-        unread = self._tails.join(self._id)
-        try:
-            yield Piece(self._position)
-            while (now := self._now()) < self._give_up_at:
-                if now >= self._look_at:
-                    await self._look()
-                elif now >= self._silent_at:
-                    self._silent_at = math.inf
-                    yield Piece(self._position, silent=True)
-                elif (piece := await self._next(unread)) is not None:
-                    yield piece
-        finally:
-            self._tails.leave(self._id)
-
-    async def _look(self) -> None:
-        """Asks the worker once more while the attempt runs, or notes its end."""
-        task = await self._tails.look(self._task.task_key)
-        now = self._now()
-        if task is None or task.attempt != self._task.attempt or task.status not in RUNNING:
-            never_answered = not math.isinf(self._silent_at)
-            self._look_at = math.inf
-            self._give_up_at = now if self._run_over or never_answered else now + LAST_OUTPUT_TIMEOUT
-            return
-        self._look_at = now + RENEW_INTERVAL
-        if self._run_over:
-            self._look_at = now + min(self._look_interval, RENEW_INTERVAL)
-            self._look_interval *= 2
-        _, *offsets = self._position
-        self._tails.ask(task.worker_id, TailOrder(self._id, self._lease_id, *offsets))
-
-    async def _next(self, unread: asyncio.Queue[Printed | None]) -> Piece | None:
-        """Returns what is new in the next piece; None if that is nothing, or something else is due first."""
-        due = min(self._look_at, self._silent_at, self._give_up_at)
-        try:
-            async with asyncio.timeout(due - self._now()):
-                printed = await unread.get()
-        except TimeoutError:
-            return None
-        if printed is None:
-            raise ShuttingDown
-        return self._taken(printed)
-
-    def _taken(self, printed: Printed) -> Piece | None:
-        self._silent_at = math.inf
-        if printed.ended:
-            self._run_over = True
-            if math.isinf(self._give_up_at):
-                self._look_at = self._now()
-            else:
-                self._give_up_at = self._now()
-        known = self._position.stderr if printed.stderr else self._position.stdout
-        left_out, end = printed.offset - known, printed.offset + printed.size
-        if left_out < 0 or end == known:  # it was late, and counts as left out; or it has nothing new
-            return None
-        self._position = self._position._replace(**{"stderr" if printed.stderr else "stdout": end})
-        return Piece(self._position, printed.text, printed.stderr, left_out)
+def _taken(tail: _Tail, printed: Printed, now: float) -> Piece | None:
+    """Returns a piece for the caller. Returns None if it was late, and counts as left out, or has nothing new."""
+    tail.silent_at = inf
+    if printed.ended:
+        tail.run_over = True
+        if tail.end_at == inf:
+            tail.look_at = now
+        else:
+            tail.end_at = now
+    known = tail.position.stderr if printed.stderr else tail.position.stdout
+    left_out, end = printed.offset - known, printed.offset + printed.size
+    if left_out < 0 or end == known:
+        return None
+    tail.position = tail.position._replace(**{"stderr" if printed.stderr else "stdout": end})
+    return Piece(tail.position, printed.text, printed.stderr, left_out)

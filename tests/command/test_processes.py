@@ -200,6 +200,14 @@ def test_top_is_live_and_coloured_on_a_terminal(scheduler: Served) -> None:
             top.wait_for("q ends it")
             top.wait_for("1 processing")
             assert COLOUR.search(top.output)
+            for keys, shown in (
+                ("2", "SCHEDULER"),
+                ("?", "another view"),
+                ("p", "workers  paused"),
+                ("\x1b[C", "articles"),
+            ):
+                top.type(keys)
+                top.wait_for(shown)
             top.type("q")
             assert top.ended()[0] == 0
         with Operator(scheduler.target, "-o", "jsonl", "top", "-i", "0.2") as top:

@@ -55,6 +55,8 @@ _SAME: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"over [\d.]+ s"), "over 0.2 s"),
     (re.compile(r'("(?:oldest_pending_age|over|submitted|completed|failed)": )\d+\.[\d.e-]+'), r"\g<1>0.5"),
     (re.compile(r'("scheduler_id": )"[^"]+"'), r'\g<1>"host-01234567"'),
+    (re.compile(r"(?m)^SCHEDULER +(?=STATE)"), "SCHEDULER      "),
+    (re.compile(r"(?m)^\S+-[0-9a-f]{8} +(?=serving)"), "host-01234567  "),
 ]
 """What differs from run to run, and what stands for it."""
 

@@ -143,6 +143,7 @@ def test_progress_and_the_end_appear_by_themselves(place: Place, page: Page) -> 
     finally:
         place.client.resume_dispatch()
     expect(page.locator("#progress progress")).to_be_visible()
+    expect(page.locator("#tail-1")).to_contain_text(re.compile(r"progress: \d+% \w+\nprogress: "))
     expect(page.get_by_role("link", name="The content")).to_be_visible()
     expect(page.locator("#progress")).to_contain_text("completed")
 

@@ -11,7 +11,7 @@ from grpc import StatusCode, aio
 
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from scheduler_svc.dispatch import streams
+from scheduler_svc.leases import service as worker_service
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.tasks import tails
 from tests.harness.client import refused
@@ -111,6 +111,7 @@ class TestOneReplica:
     ) -> None:
         """Such as one of an older version, which ignores the order."""
         monkeypatch.setattr(tails, "SILENCE_TIMEOUT", 0.05)
+        monkeypatch.setattr(tails, "LAST_OUTPUT_TIMEOUT", 0.05)
         monkeypatch.setattr(tails, "RENEW_INTERVAL", 0.1)
         task_id = (await client.submit()).task_id
         lease = await worker.run()
@@ -123,18 +124,22 @@ class TestOneReplica:
         self, client: TaskClient, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(tails, "RENEW_INTERVAL", 0.05)
-        monkeypatch.setattr(streams, "MAX_OUTPUTS", 2)
         task_id = (await client.submit()).task_id
         await worker.run()
         async with asked(worker, client.stub, task_id) as (reader, tail_id):
             await print_out(worker, "f" * 32, "for nobody")
-            for i in range(3):
+            for i in range(2):
                 await print_out(worker, tail_id, "x", i)
-            assert [(await reader.next()).output for _ in range(2)] == ["x", "x"], "the third is beyond the rate"
+            assert [(await reader.next()).output for _ in range(2)] == ["x", "x"]
             renewed = (await worker.read("tail")).tail
             while not renewed.stdout_offset:
                 renewed = (await worker.read("tail")).tail
             assert (renewed.tail_id, renewed.stdout_offset) == (tail_id, 2)
+            monkeypatch.setattr(worker_service, "OUTPUT_INTERVAL", 3_600.0)
+            for _ in range(2):
+                await worker.write(worker_pb.LeaseRequest(output=worker_pb.Output(tail_id=tail_id)))
+            with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
+                await worker.read("assignment")
 
     @pytest.mark.parametrize(
         "bad", [{"text": "\1" * 1_001}, {"text": "😀" * 1_500}, {"size": -1}, {"offset": -1}, {"tail_id": ""}]

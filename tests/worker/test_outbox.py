@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contentgen.v1 import worker_service_pb2 as pb
+from worker_svc.outcome import MAX_OUTPUT, printable
+from worker_svc.output import Tail
 from worker_svc.session.leases import Lease, LeaseBook, OpenPolls
 from worker_svc.session.outbound_policy import OutboundPolicy
 from worker_svc.session.outbox import (
@@ -32,7 +35,7 @@ from worker_svc.session.outbox import (
     ReportCutter,
     UpdateKind,
 )
-from worker_svc.session.tails import Tails
+from worker_svc.session.tails import Tails, _piece
 
 pytestmark = pytest.mark.unit
 
@@ -338,3 +341,21 @@ def test_an_answer_about_another_report_means_nothing() -> None:
     parts.received(1, 0.1)
     assert parts.next(0.2) is None
     assert parts.size == MIN_PART
+
+
+# What a CLI prints, in pieces.
+
+
+@given(st.lists(st.sampled_from([b"\xff", b'"', b"\x1b[31m", "一".encode(), b"\n", b"\x00", b"x" * 999])))
+def test_pieces_are_whole_and_fit_a_notification(chunks: list[bytes]) -> None:
+    """A scheduler refuses text that has more than 6,000 bytes as a JSON string."""
+    printed, text = Tail(MAX_OUTPUT), ""
+    for chunk in [*chunks, b"."]:
+        printed.add(chunk)
+    position = start = max(0, printed.seen - MAX_OUTPUT)
+    while (piece := _piece(printed, position, over=True)).size:
+        assert len(json.dumps(piece.text, ensure_ascii=False).encode()) <= 6_000
+        position = piece.offset + piece.size
+        text += piece.text
+    assert position == printed.seen
+    assert text == printable(printed.since(start, printed.seen)[1].decode("utf-8", "replace"))

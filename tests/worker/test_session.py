@@ -12,6 +12,7 @@ from tests.harness.creators import ARTICLE
 from tests.harness.scripted_scheduler import Stream, held, lease, stages
 from tests.harness.waiting import wait_until_async
 from tests.harness.worker_process import FOR_EVER, lease_in, no_cli, running, worker_session
+from worker_svc.session.tails import MAX_PIECE
 
 pytestmark = pytest.mark.integration
 
@@ -398,5 +399,5 @@ async def test_a_tail_brings_what_a_cli_prints_until_its_run_is_over(tmp_path: P
         assert "".join(output.text for output in on_stdout) == f'{{"content": "{ARTICLE}"}}\n'
         assert on_stderr[0].offset > 19, "more is left out than what is kept"
         assert on_stderr[-1].offset + on_stderr[-1].size == 19 + 3 + 30_000
-        assert max(output.size for output in on_stderr) == 2_000
+        assert max(output.size for output in on_stderr) == MAX_PIECE
         await again.update("completed", "a")

@@ -16,13 +16,13 @@ from worker_svc.session.leases import LeaseBook, Stage
 
 PIECE_INTERVAL = 0.25
 """Seconds between two pieces of the same stream of a tail."""
-MAX_PIECE = 2_000
+MAX_PIECE = 1_900
 """Bytes that a piece stands for. Replaced by U+FFFD they are three times as many, which a scheduler still takes."""
 TAIL_TTL = 30.0
 """Seconds for which a tail is served that nobody renews."""
 MAX_TAILS = 200
 
-_BEGUN_CODE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*)?\Z")
+_BEGUN_CODE = re.compile(rb"\x1b(?:\[[0-?]{0,20}[ -/]{0,20})?\Z")
 _CONTINUATION = bytes(range(0x80, 0xC0))
 
 

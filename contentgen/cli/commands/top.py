@@ -1,14 +1,17 @@
-"""`contentgen top`: the queue, the workers and what they run; reads, draws, waits, and reads again. Layer: commands."""
+"""`contentgen top`: how all stands, and views of it; reads, draws, waits, and reads again. Layer: commands."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated
+from operator import itemgetter
+from typing import Annotated, NamedTuple
 
 import typer
+from google.protobuf.message import Message
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
@@ -18,12 +21,23 @@ from contentgen.cli.command import Commands, Session
 from contentgen.cli.commands.workers import paused_text, pauses, slots_text
 from contentgen.cli.connection import Connection
 from contentgen.cli.failures import error_line
-from contentgen.cli.keys import Key, keys
+from contentgen.cli.keys import keys
 from contentgen.cli.options import OnlyAccount
-from contentgen.cli.output import Column, Document, Format, chosen, document, table_lines, write_line
+from contentgen.cli.output import (
+    Below,
+    Column,
+    Document,
+    Format,
+    as_text,
+    broken,
+    chosen,
+    document,
+    table_lines,
+    write_line,
+)
 from contentgen.cli.values import option
-from contentgen.client.errors import DeadlineExceeded, RequestError, Unavailable
-from contentgen.client.results import TaskStatus
+from contentgen.client.errors import DeadlineExceeded, PermissionDenied, RequestError, Unavailable
+from contentgen.client.results import PublishStatus, TaskStatus
 from contentgen.client.transport import run
 
 Interval = Annotated[str, typer.Option("--interval", "-i", metavar="DURATION", help="Between two readings.")]
@@ -31,8 +45,7 @@ Once = Annotated[bool, option("One frame, after two readings an interval apart; 
 
 MIN_INTERVAL = 0.1
 _ROWS_ONCE = 10
-_LINES_BESIDE = 14
-"""Lines of a frame that are no tasks: heads, titles, a few workers."""
+_NAME_WIDTH = 12
 
 
 command = Commands()
@@ -46,10 +59,11 @@ command = Commands()
     "contentgen -o jsonl top | jq '{time, queue_depth, rates}'",
 )
 def top(session: Session, account: OnlyAccount = None, interval: Interval = "2s", once: Once = False) -> None:
-    """Show queue, workers and running tasks, live.
+    """Show the queue, what runs and what waits for people, live.
 
-    And rates, progress and recent failures; drawn again until q or Ctrl-C. With --account the tasks are those of that
-    account, and the workers are everyone's. With --output jsonl each reading is a line.
+    Tasks, workers, schedulers, reviews, publications and webhooks; drawn again until q or Ctrl-C. Other keys: 1 to 4
+    and the arrows switch the view, p pauses, ? shows them. With --account all but workers and schedulers are those of
+    that account. What the token may not read is left out. With --output jsonl each reading is a line.
     """
     pause = values.seconds(interval)
     if pause < MIN_INTERVAL:
@@ -87,11 +101,16 @@ def _live(session: Session, account: int, pause: float, before: Reading) -> None
     """Stays on the screen while no scheduler answers, and says so."""
     speed: Rates | None = None
     outage: RequestError | None = None
+    view = View()
     with Live(console=session.output.out, screen=True, auto_refresh=False) as live, keys() as key:
         while True:
-            live.update(_screen(session, before, speed, outage), refresh=True)
-            if _told_to_end(key, pause):
-                return
+            next_at = time.monotonic() + pause
+            while view.paused or time.monotonic() < next_at:
+                live.update(_screen(session, before, speed, outage, view), refresh=True)
+                pressed = key(None if view.paused else max(next_at - time.monotonic(), 0.0))
+                if pressed in {"q", "Q"}:
+                    return
+                view = view.after(pressed)
             try:
                 after = read(session.connection, account)
             except (Unavailable, DeadlineExceeded) as error:
@@ -100,36 +119,60 @@ def _live(session: Session, account: int, pause: float, before: Reading) -> None
                 before, speed, outage = after, rates(before, after), None
 
 
-def _told_to_end(key: Key, pause: float) -> bool:
-    """Waits for the next reading; returns whether somebody pressed q meanwhile."""
-    deadline = time.monotonic() + pause
-    while (seconds_left := deadline - time.monotonic()) > 0:
-        if key(seconds_left) in {"q", "Q"}:
-            return True
-    return False
+VIEWS = ("tasks", "workers", "articles", "webhooks")
+KEYS = "1 2 3 4 or ← →: another view   p: pause, or go on   ?: no keys   q: end"
 
 
-def _screen(session: Session, reading: Reading, speed: Rates | None, outage: RequestError | None) -> Group:
-    target = session.connection.target
-    clock = cells.clock_time(reading.time.isoformat())
-    head = Text(f"contentgen top  {target.scheduler}  {clock}  (q ends it)", "reverse")
-    out = session.output.out
-    rows = max((out.height - _LINES_BESIDE - len(reading.pool["workers"])) // 3, 3)
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a terminal shows; the keys change it."""
+
+    name: str = VIEWS[0]
+    paused: bool = False
+    help: bool = False
+
+    def after(self, key: str) -> View:
+        """Returns the view after a key. An arrow is three keys, of which only the last means something."""
+        if key in {"C", "D"}:
+            place = VIEWS.index(self.name) + (1 if key == "C" else -1)
+            return replace(self, name=VIEWS[place % len(VIEWS)])
+        if key in {"1", "2", "3", "4"}:
+            return replace(self, name=VIEWS[int(key) - 1])
+        if key == "p":
+            return replace(self, paused=not self.paused)
+        return replace(self, help=not self.help) if key == "?" else self
+
+
+_HEAD_LINES, _TITLE_LINES = 11, 4
+"""Lines of a screen above its tables, and of each table beside its rows."""
+
+
+def _screen(session: Session, reading: Reading, speed: Rates | None, outage: RequestError | None, view: View) -> Group:
+    out, wide = session.output.out, session.output.format is Format.WIDE
+    tables = [table for table in TABLES if table.view == view.name]
+    space = out.height - _HEAD_LINES - _TITLE_LINES * len(tables)
+    rows = max(space // sum(2 if table.below else 1 for table in tables), 1)
+    state = "paused" if view.paused else cells.clock_time(reading.time.isoformat())
+    target = session.connection.target.scheduler
     lines = [
-        head,
+        Text(f"contentgen top  {view.name}  {state}  (q ends it, ? shows keys)  {target}", "reverse"),
+        *([Text(KEYS, "dim")] if view.help else []),
         *([Text(error_line(outage), "bold red")] if outage else []),
-        *frame(reading, speed, rows, out.width, wide=session.output.format is Format.WIDE),
+        *frame(reading, speed, rows, out.width, wide=wide, view=view.name),
     ][: out.height]
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
     return Group(*lines)
 
 
-MAX_TASKS = 50
-"""Of running tasks, and of recent failures."""
+MAX_ROWS = 50
+"""Of running tasks, of recent failures, and of each other list that has pages."""
 
 _RUNNING: Sequence[TaskStatus] = ("processing", "submitted")
 _FAILED: Sequence[TaskStatus] = ("failed", "timeout")
+_OF_SCHEDULERS = ("scheduler_id", "version", "serving", "start_time", "last_heartbeat_time")
+"""What is shown of them; `contentgen doctor` judges the rest."""
+_PUBLISHING: Sequence[Sequence[PublishStatus]] = (("failed", "publishing"), ("pending",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +188,13 @@ class Reading:
     running: list[Document]
     failures: list[Document]
     """Tasks that failed or timed out for good, the last to end first, of the newest tasks."""
+    schedulers: list[Document]
+    reviews: list[Document]
+    """Contents that wait for a review, the oldest first. This list, as those around it, is empty if the token may not
+    ask."""
+    publications: list[Document]
+    """Entries that failed or are being published, and then those that wait."""
+    webhooks: list[Document]
 
 
 def read(connection: Connection, account: int) -> Reading:
@@ -162,12 +212,34 @@ def read(connection: Connection, account: int) -> Reading:
         dispatch=pauses(connection),
         running=_tasks(connection, account, _RUNNING),
         failures=sorted(failures, key=lambda task: task["end_time"] or "", reverse=True),
+        schedulers=[
+            {name: replica[name] for name in _OF_SCHEDULERS}
+            for replica in _permitted(lambda: connection.client.get_system().replicas)
+        ],
+        reviews=_permitted(
+            lambda: run(connection.client.iter_contents(account, "pending_review", oldest_first=True).first(MAX_ROWS))
+        ),
+        publications=_permitted(
+            lambda: [
+                entry
+                for statuses in _PUBLISHING
+                for entry in run(connection.client.iter_publish_pool(account, statuses).first(MAX_ROWS))
+            ]
+        ),
+        webhooks=_permitted(lambda: run(connection.client.iter_webhooks(account).first(MAX_ROWS))),
     )
 
 
 def _tasks(connection: Connection, account: int, statuses: Sequence[TaskStatus]) -> list[Document]:
-    pages = connection.client.iter_tasks(account, statuses)
-    return [document(task) for task in run(pages.next(MAX_TASKS)) or ()]
+    return [document(task) for task in run(connection.client.iter_tasks(account, statuses).first(MAX_ROWS))]
+
+
+def _permitted(read: Callable[[], Iterable[Message]]) -> list[Document]:
+    """Returns what this token may read; nothing if it may not."""
+    try:
+        return [document(message) for message in read()]
+    except PermissionDenied:
+        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,35 +284,97 @@ _FAILURE_COLUMNS = (
 )
 
 
+def _brief(column: Column) -> Column:
+    """Returns a column whose cells are short."""
+
+    def cell(row: Document) -> Text:
+        text = as_text(column.cell(row))
+        text.truncate(_MAX_CELL, overflow="ellipsis")
+        return text
+
+    return replace(column, cell=cell)
+
+
+_MAX_CELL = 24
+_SCHEDULER_COLUMNS = (
+    Column("SCHEDULER", lambda replica: cells.line(replica["scheduler_id"])),
+    Column("STATE", lambda replica: Text("serving", "green") if replica["serving"] else Text("away", "red")),
+    Column("UP", lambda replica: cells.brief_age(replica["start_time"]), right=True),
+    Column("SEEN", lambda replica: f"{cells.brief_age(replica['last_heartbeat_time'])} ago", right=True),
+    Column("VERSION", lambda replica: cells.line(replica["version"])),
+)
+
+
+class Table(NamedTuple):
+    view: str
+    title: str
+    rows: Callable[[Reading], list[Document]]
+    columns: Sequence[Column]
+    below: Below | None = None
+
+
+TABLES = (
+    Table("workers", "workers", lambda reading: reading.pool["workers"], tables.WORKERS, tables.last_error),
+    Table("workers", "schedulers", lambda reading: reading.schedulers, _SCHEDULER_COLUMNS),
+    Table("tasks", "running", lambda reading: reading.running, _RUNNING_COLUMNS),
+    Table("tasks", "recent failures", lambda reading: reading.failures, _FAILURE_COLUMNS, cells.error),
+    Table("articles", "reviews", lambda reading: reading.reviews, tables.CONTENTS),
+    Table("articles", "publications", lambda reading: reading.publications, tables.POOL, tables.pool_error),
+    Table("webhooks", "webhooks", lambda reading: reading.webhooks, tables.WEBHOOKS, tables.last_error),
+)
+
+
 def frame(
-    reading: Reading, speed: Rates | None, rows: int, width: int | None = None, *, wide: bool = False
+    reading: Reading, speed: Rates | None, rows: int, width: int | None = None, *, wide: bool = False, view: str = ""
 ) -> Iterator[Text]:
     """Yields the lines of one frame.
 
     Args:
         reading: what is shown.
         speed: None where there is nothing to compare with yet.
-        rows: of tasks, running and failed each.
-        width: where reasons are broken; None: nowhere.
+        rows: of each table.
+        width: of a terminal, where names are cut and long lines are broken, but for remarks below the rows of a view;
+            None: nowhere.
         wide: whether tables have more columns than 80 characters hold.
+        view: whose tables are shown. Empty: all.
     """
-    yield _line("queue", _queue(reading))
-    yield _line("rates", _rates(speed))
-    yield _line("workers", slots_text(reading.pool))
-    if paused := paused_text(reading.dispatch):
-        yield _line("paused", paused).append(" (`contentgen dispatch resume`)", "dim")
-    for title, documents, columns, below in (
-        ("", reading.pool["workers"], tables.WORKERS, tables.last_error),
-        ("running", reading.running, _RUNNING_COLUMNS, None),
-        ("recent failures", reading.failures, _FAILURE_COLUMNS, cells.error),
-    ):
-        if documents:
-            yield Text()
-            if title:
-                yield Text(title, "bold")
-            yield from table_lines(documents[:rows], chosen(columns, wide=wide), below, width)
+    yield from _summary(reading, speed, width)
+    for table in TABLES:
+        if view not in {"", table.view} or not (documents := table.rows(reading)):
+            continue
+        yield Text()
+        yield Text(table.title, "bold")
+        first, *others = chosen(table.columns, wide=wide)
+        columns = [_brief(first) if width else first, *others]
+        yield from table_lines(documents[:rows], columns, table.below, None if view else width)
         if len(documents) > rows:
-            yield Text(f"… and {len(documents) - rows} more", "dim")
+            yield Text(f"… and {_count(documents, rows)} more", "dim")
+
+
+def _summary(reading: Reading, speed: Rates | None, width: int | None) -> Iterator[Text]:
+    """Yields how all stands, each in a line or two."""
+    for name, text in (
+        ("queue", _queue(reading)),
+        ("rates", _rates(speed)),
+        ("workers", slots_text(reading.pool)),
+        ("schedulers", _parts(reading.schedulers, lambda replica: "serving" if replica["serving"] else "away")),
+        ("reviews", f"{_count(reading.reviews)} waiting" if reading.reviews else ""),
+        ("publishing", _parts(reading.publications, itemgetter("status"))),
+        ("webhooks", _parts(reading.webhooks, lambda hook: "failing" if hook["last_error"] else "fine")),
+        ("paused", f"{paused} (`contentgen dispatch resume`)" if (paused := paused_text(reading.dispatch)) else ""),
+    ):
+        for i, part in enumerate(broken(text, width, _NAME_WIDTH) if text else ()):
+            yield _line("" if i else name, part)
+
+
+def _count(documents: Sequence[Document], beyond: int = 0) -> str:
+    return f"{len(documents) - beyond}{'+' if len(documents) >= MAX_ROWS else ''}"
+
+
+def _parts(documents: Sequence[Document], kind: Callable[[Document], str]) -> str:
+    """Returns how many there are of each kind, as `2 serving, 1 away`."""
+    kinds = Counter(map(kind, documents))
+    return ", ".join(f"{count}{'+' if count >= MAX_ROWS else ''} {name}" for name, count in kinds.items())
 
 
 def frame_document(reading: Reading, speed: Rates | None) -> Document:
@@ -253,11 +387,15 @@ def frame_document(reading: Reading, speed: Rates | None) -> Document:
         "dispatch": reading.dispatch,
         "running": reading.running,
         "recent_failures": reading.failures,
+        "schedulers": reading.schedulers,
+        "reviews": reading.reviews,
+        "publications": reading.publications,
+        "webhooks": reading.webhooks,
     }
 
 
 def _line(name: str, text: str) -> Text:
-    return Text.assemble((f"{name:<9}", "bold"), text)
+    return Text.assemble((f"{name:<{_NAME_WIDTH}}", "bold"), text)
 
 
 def _queue(reading: Reading) -> str:
