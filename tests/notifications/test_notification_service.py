@@ -11,7 +11,6 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode, aio
 
-from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import notification_service_pb2 as pb
 from scheduler_svc.notifications.apprise_call import PLUGINS
 from tests.api.cases import NOTHING, OTHER_PAGE, OWN, Bad, Good, missing, of
@@ -28,14 +27,13 @@ pytestmark = [
     pytest.mark.costly("sandboxes that import apprise, two seconds each", seconds=12),
 ]
 
-DESK = "https://desk.example"
 REVIEW, FAILED = "content.pending_review", "task.failed"
 
 
 @pytest.fixture
 def replica_settings() -> dict[str, str]:
     """Those of one whose channels may lead to this machine."""
-    return {"webhook_allow": "127.0.0.0/8", "console_url": DESK}
+    return {"webhook_allow": "127.0.0.0/8"}
 
 
 class Site:
@@ -107,11 +105,10 @@ async def site(channel: aio.Channel, engine: sa.Engine, account: int) -> AsyncIt
         yield Site(channel, engine, receiver, account)
 
 
-async def test_an_article_that_waits_for_review_is_told_with_title_and_link(site: Site, maker: Maker) -> None:
+async def test_an_article_that_waits_for_review_is_told_with_its_title(site: Site, maker: Maker) -> None:
     await site.create(language="zh_CN")
-    content = await maker(auto_approve=False, title="春天 来了")
-    link = f"{DESK}/contents/{content.content_id}"
-    assert await site.message() == ("1 篇文章等待审核", ["1 篇文章等待审核", f"- 春天 来了 (an account) {link}"])
+    await maker(auto_approve=False, title="春天 来了")
+    assert await site.message() == ("1 篇文章等待审核", ["1 篇文章等待审核", "- 春天 来了 (an account)"])
 
 
 async def test_a_failed_publication_is_told(site: Site, maker: Maker, engine: sa.Engine) -> None:
@@ -133,7 +130,6 @@ async def test_tasks_that_fail_make_one_message_with_the_numbers_of_their_causes
     title, lines = await site.message()
     assert (title, lines[0]) == ("8 tasks failed", "8 tasks failed")
     assert [line for line in lines if line.startswith("- ")] == ["- 7 × CREATOR_ERROR", "- 1 × CREATOR_TIMEOUT"]
-    assert lines[2].startswith(f"  {DESK}/tasks/task-")
 
 
 async def test_a_digest_gathers_what_happens_in_its_time(site: Site, maker: Maker) -> None:
@@ -264,10 +260,10 @@ async def test_addresses_of_each_kind_are_taken_and_shown_by_kind_only(site: Sit
 async def test_an_address_is_refused(site: Site, url: str, wanted: str) -> None:
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await site.create(url=url)
-    assert wanted in str(refusal.value)
+    assert wanted in refusal.message
 
 
-async def test_an_address_can_make_it_read_no_file(site: Site, tmp_path: object) -> None:
+async def test_an_address_can_make_it_read_no_file(site: Site) -> None:
     """A plugin would send a file of the scheduler's machine as its template."""
     channel = await site.create(url=f"{ADDRESSES['workflows']}?template=/etc/passwd")
     answer = await site.test(channel.channel_id)

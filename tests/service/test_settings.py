@@ -114,7 +114,10 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
         "must be networks by comma, such as 10.1.0.0/16,127.0.0.1,::1",
         ["localhost", "10.1.0.1/16", "10.0.0.0/33", "10.0.0.0;::1"],
     ),
-    "scheduler --console-url": ("must be http:// or https://", ["desk.example", "https://u@a/", "https://a?b", "https://"]),
+    "scheduler --console-url": (
+        "must be http:// or https://",
+        ["desk.example", "https://u@a/", "https://a?b", "https://"],
+    ),
     "scheduler --listen": (
         HOST_PORT,
         ["", "50051", "host", "host:", "host:65536", "::1:50051", "[::1]", "[x]:1", "a b:1"],
