@@ -145,15 +145,8 @@ def _bound(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _channel(
-    channel_id: int,
-    url: str,
-    secret: str,
-    description: str,
-    event_types: Sequence[str],
-    account_ids: Sequence[int],
-    *rest: Any,
-) -> Channel:
+def _channel(channel_id: int, url: str, secret: str, *rest: Any) -> Channel:
     fingerprint = hmac.new(secret.encode(), url.encode(), hashlib.sha256).hexdigest()[:8]
+    description, event_types, account_ids, *others = rest
     destination = f"{url.partition(':')[0]}://…{fingerprint}"
-    return Channel(channel_id, destination, description, tuple(event_types), tuple(account_ids), *rest)
+    return Channel(channel_id, destination, description, tuple(event_types), tuple(account_ids), *others)

@@ -181,11 +181,11 @@ async def test_a_receiver_that_fails_gets_it_again(site: Site, maker: Maker) -> 
     channel = await site.create()
     await maker(auto_approve=False)
 
-    async def failing() -> pb.Channel | None:
+    async def failing() -> list[pb.Channel]:
         current = await site.read(channel.channel_id)
-        return current if current.last_error else None
+        return [current] if current.last_error else []
 
-    failed = await wait_until_async(failing, within=PATIENCE_S, what="the channel fails")
+    (failed,) = await wait_until_async(failing, within=PATIENCE_S, what="the channel fails")
     assert "error=500" in failed.last_error
     assert "a-token" not in str(failed)
     site.receiver.answer = status(200)
