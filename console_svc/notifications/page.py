@@ -33,7 +33,7 @@ class Notifications(Page):
 
     @get("/notifications/new")
     async def blank(self, request: Request, session: Session) -> Response:
-        form = ChannelForm({"zone": zone_of(request).key, "language": "zh_CN"}, EVENTS[:1] + EVENTS[2:3] + EVENTS[-1:])
+        form = ChannelForm({"zone": zone_of(request).key, "language": "zh_CN"}, (EVENTS[0], EVENTS[2], EVENTS[-1]))
         return self._form(request, session, form)
 
     @post("/notifications/new")

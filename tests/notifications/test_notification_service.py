@@ -271,7 +271,7 @@ async def test_an_address_can_make_it_read_no_file(site: Site) -> None:
 
 
 # What tests/api calls: requests that are answered, and those that are refused.
-CHANNEL = of(channel="channel")
+CHANNEL = of(channel="one_channel")
 FIELDS = {
     "url": "feishu://0123456789abcdef",
     "description": "编辑部",
@@ -284,7 +284,7 @@ FIELDS = {
 ANSWERED = {**FIELDS, "url": "", "destination": str, "active": True, "last_error": ""}
 GOOD = [
     Good("CreateChannel", {"channel": FIELDS}, {"channel": ANSWERED}),
-    Good("ListChannels", CHANNEL, {"channels": [{"channel_id": str}], "next_page_token": ""}),
+    Good("ListChannels", {}, {"next_page_token": str}),
     Good(
         "UpdateChannel",
         {
