@@ -17,6 +17,7 @@ from contentgen.v1 import (
     asset_service_pb2,
     audit_service_pb2,
     content_service_pb2,
+    notification_service_pb2,
     schedule_service_pb2,
     system_service_pb2,
     task_service_pb2,
@@ -199,6 +200,19 @@ _ROWS = {
         Rpc("PingWebhook", "", Change("webhook", "webhook_id")),
         Rpc("ListDeliveries", "viewer", repeatable=True),
         Rpc("RedeliverWebhook", "", Change("delivery", "delivery_id", otherwise=("webhook", "webhook_id"))),
+    ),
+    notification_service_pb2: (
+        Rpc(
+            "CreateChannel",
+            "",
+            Change("channel", made="channel"),
+            all_accounts="channels of all accounts",
+            accounts=lambda create: set(create.channel.account_ids[:1_000]),  # no channel may have more
+        ),
+        Rpc("ListChannels", "viewer", repeatable=True),
+        Rpc("UpdateChannel", "", Change("channel", "channel.channel_id", "channel")),
+        Rpc("DeleteChannel", "", Change("channel", "channel_id")),
+        Rpc("TestChannel", "", Change("channel", "channel_id")),
     ),
     audit_service_pb2: (Rpc("ListAuditEvents", "viewer", repeatable=True),),
 }

@@ -36,6 +36,7 @@ from scheduler_svc.history.sql import Counts, History, Rollups
 from scheduler_svc.leases.sql.leases import Leases, Reaper
 from scheduler_svc.leases.sql.workers import Workers
 from scheduler_svc.metrics import DatabaseMetrics
+from scheduler_svc.notifications.sql import Channels
 from scheduler_svc.publishing.sql import PublishPool
 from scheduler_svc.retention.sql import Sweeps
 from scheduler_svc.runtime.signals import CommitSignals
@@ -193,6 +194,7 @@ class Tx:
     system = _group(SystemStatements)
     webhooks = _group(Webhooks)
     deliveries = _group(Deliveries)
+    channels = _group(Channels)
     audit = _group(Audit)
 
     @cached_property

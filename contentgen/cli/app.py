@@ -11,6 +11,7 @@ from contentgen.cli.commands import (
     accounts,
     assets,
     callers,
+    channels,
     contents,
     contexts,
     doctor,
@@ -126,6 +127,7 @@ def make_app() -> typer.Typer:
     _group(app, "pool", "The publish pool: approved contents on their way out.", publish_pool.command)
     _group(app, "schedule", "Tasks that are submitted again and again, by a cron line.", schedules.command)
     _group(app, "account", "The accounts that tasks belong to.", accounts.command)
+    _group(app, "channel", "Chats and mailboxes whose people are told what happens.", channels.command)
     _group(app, "webhook", "Addresses that receive events of tasks and contents.", webhooks.command)
     _group(app, "audit", "Who made which call, and how it ended.", callers.audit_command)
     _group(app, "context", "Named settings: which scheduler, which account.", contexts.command)

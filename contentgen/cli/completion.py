@@ -61,6 +61,10 @@ worker_ids = _completes(
 account_ids = _completes(
     lambda client: _first(client.iter_accounts()), lambda account: (str(account.account_id), line(account.name))
 )
+channel_ids = _completes(
+    lambda client: _first(client.iter_channels()),
+    lambda channel: (str(channel.channel_id), line(channel.description or channel.destination)),
+)
 webhook_ids = _completes(
     lambda client: _first(client.iter_webhooks()), lambda webhook: (str(webhook.webhook_id), line(webhook.url))
 )

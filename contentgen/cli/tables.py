@@ -231,6 +231,14 @@ WEBHOOKS = (
     Column("EVENTS", lambda webhook: ", ".join(webhook["event_types"]), wide=True),
     Column("URL", lambda webhook: cells.line(webhook["url"])),
 )
+CHANNELS = (
+    Column("CHANNEL", lambda channel: str(channel["channel_id"]), right=True),
+    Column("STATE", _webhook_state),
+    Column("TO", lambda channel: cells.line(channel["destination"])),
+    Column("DESCRIPTION", lambda channel: cells.line(channel["description"])),
+    Column("CREATED", lambda channel: cells.local_time(channel["create_time"]), wide=True),
+    Column("EVENTS", lambda channel: ", ".join(channel["event_types"]), wide=True),
+)
 DELIVERIES = (
     Column("DELIVERY", lambda delivery: str(delivery["delivery_id"]), right=True),
     Column("STATUS", lambda delivery: cells.state(delivery["status"])),
@@ -255,6 +263,27 @@ def webhook(webhook: Document) -> Lines:
     yield "create time", cells.local_time(webhook["create_time"])
     yield "secret", webhook.get("secret", "")
     yield "former secret until", cells.local_time(webhook["previous_secret_expire_time"])
+
+
+@_written
+def channel(channel: Document) -> Lines:
+    yield "channel", str(channel["channel_id"])
+    yield "to", cells.line(channel["destination"])
+    yield "description", cells.line(channel["description"])
+    yield "accounts", ", ".join(map(str, channel["account_ids"])) or "all"
+    yield "state", _webhook_state(channel)
+    yield "last error", last_error(channel)
+    yield "events", ", ".join(channel["event_types"])
+    yield "quiet hours", channel["quiet_hours"]
+    yield "digest", channel["digest"] or ""
+    yield "language", channel["language"]
+    yield "create time", cells.local_time(channel["create_time"])
+
+
+@_written
+def tested(answer: Document) -> Lines:
+    yield "delivered", "yes" if answer["delivered"] else "no"
+    yield "error", cells.line(answer["error"])
 
 
 @_written

@@ -17,6 +17,7 @@ from contentgen.client.blocking import BlockingTransport
 from contentgen.client.connection import open_aio_channel, open_channel
 from contentgen.client.contents import ContentMethods
 from contentgen.client.methods import Asyncio, Blocking, Messages
+from contentgen.client.notifications import NotificationMethods
 from contentgen.client.publish_pool import PublishPoolMethods
 from contentgen.client.schedules import ScheduleMethods
 from contentgen.client.system import AuditMethods, SystemMethods, WorkerPoolMethods
@@ -42,6 +43,7 @@ class _AllMethods(
     WorkerPoolMethods,
     SystemMethods,
     WebhookMethods,
+    NotificationMethods,
     AuditMethods,
 ): ...
 

@@ -18,6 +18,8 @@ __all__ = [
     "AuditEvent",
     "Caller",
     "CatchUp",
+    "Channel",
+    "ChannelEvent",
     "Comment",
     "Content",
     "ContentRevision",
@@ -25,7 +27,9 @@ __all__ = [
     "DeliveryStatus",
     "DispatchStatus",
     "EventType",
+    "Language",
     "LeftOutAsset",
+    "MessageTest",
     "Overlap",
     "PendingReason",
     "PollStats",
@@ -68,6 +72,16 @@ EventType = Literal[
     "publish.failed",
     "webhook.ping",
 ]
+ChannelEvent = Literal[
+    "task.failed",
+    "task.ended",
+    "content.pending_review",
+    "content.approved",
+    "content.rejected",
+    "publish.published",
+    "publish.failed",
+]
+Language = Literal["en", "zh_CN"]
 
 
 class TaskProgress(TypedDict):
@@ -588,6 +602,34 @@ class WebhookWithSecret(Webhook):
     """A webhook with its new secret."""
 
     secret: str
+
+
+class Channel(TypedDict):
+    """Where messages to people go, without the address."""
+
+    channel_id: int
+    destination: str
+    """The kind of its address, and a fingerprint that changes with it."""
+    description: str | None
+    event_types: list[ChannelEvent]
+    account_ids: list[int]
+    """Whose events. Empty: those of all accounts."""
+    quiet_hours: str | None
+    """When nothing is sent. None: never."""
+    digest: float
+    """Seconds for which events are gathered into one message."""
+    language: Language
+    active: bool
+    last_error: str | None
+    """Why the latest try failed. None: it succeeded, or there was none."""
+    created_at: str
+
+
+class MessageTest(TypedDict):
+    """How a test message went."""
+
+    delivered: bool
+    error: str | None
 
 
 class AuditEvent(TypedDict):

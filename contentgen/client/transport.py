@@ -22,6 +22,7 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
 from contentgen.v1.audit_service_pb2_grpc import AuditServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
+from contentgen.v1.notification_service_pb2_grpc import NotificationServiceStub
 from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
@@ -66,6 +67,7 @@ class Stubs:
         self.pool = WorkerPoolServiceStub(channel)
         self.schedules = ScheduleServiceStub(channel)
         self.system = SystemServiceStub(channel)
+        self.notifications = NotificationServiceStub(channel)
         self.webhooks = WebhookServiceStub(channel)
         self.audit = AuditServiceStub(channel)
 

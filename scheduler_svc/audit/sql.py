@@ -49,6 +49,7 @@ _ACCOUNTS_OF = sa.text(f"""
         WHEN 'content' THEN (SELECT account_id FROM contents WHERE content_id = r.id)
         WHEN 'schedule' THEN (SELECT account_id FROM schedules WHERE schedule_id = r.id)
         WHEN 'webhook' THEN (SELECT account_id FROM webhooks WHERE webhook_id = r.id)
+        WHEN 'channel' THEN (SELECT account_ids[1] FROM webhooks WHERE webhook_id = r.id AND account_ids[2] IS NULL)
         WHEN 'delivery' THEN (SELECT w.account_id FROM webhooks AS w WHERE w.webhook_id = (
             SELECT d.webhook_id FROM webhook_deliveries AS d WHERE d.delivery_id = r.id)) END
     FROM {_RESOURCES.source}

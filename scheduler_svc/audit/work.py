@@ -40,4 +40,8 @@ def _owned(resource: str) -> tuple[str, int] | None:
     if kind == "task":
         key = parse_task_id(name)
         return (kind, key) if key else None
-    return (kind, int(name)) if kind in {"content", "schedule", "webhook", "delivery"} and name.isdecimal() else None
+    return (
+        (kind, int(name))
+        if kind in {"content", "schedule", "webhook", "delivery", "channel"} and name.isdecimal()
+        else None
+    )

@@ -30,6 +30,7 @@ from scheduler_svc.config.values import (
     Bucket,
     DatabaseUrl,
     Folder,
+    HttpUrl,
     Networks,
     PresentFile,
     PresentFolder,
@@ -155,6 +156,10 @@ class Settings(ServiceSettings):
     webhook_allow: Shared[Networks] = ()
     """Networks beyond public ones that webhooks may have addresses in, by comma, such as 10.1.0.0/16,127.0.0.1; http is
     allowed to these only. Default: unset, public addresses by https; loopback and private networks are refused."""
+
+    console_url: Shared[HttpUrl | None] = None
+    """Where people reach the console, such as https://desk.example, for the links in messages of channels. Default:
+    unset, messages without links."""
 
     pg_bindir: PresentFolder | None = None
     """Folder with PostgreSQL's programs, for the embedded database and backups. Default: unset, those of the installed

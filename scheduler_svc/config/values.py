@@ -153,6 +153,14 @@ def _asset_location(value: object) -> Path | Bucket:
     return Bucket.parse(text) if text.startswith("s3:") else _folder(text)
 
 
+def _http_url(value: object) -> str:
+    text = str(value).strip().rstrip("/")
+    if not re.fullmatch(r"https?://[^\s@?#]+", text):
+        raise ValueError("must be http:// or https://, a host and perhaps a path, without user, query or fragment")
+    return text
+
+
+HttpUrl = Annotated[str, BeforeValidator(_http_url)]
 DatabaseUrl = Annotated[str, BeforeValidator(_database_url)]
 UrlInFile = Annotated[str, BeforeValidator(_url_in_file)]
 AssetLocation = Annotated[Path | Bucket, PlainValidator(_asset_location)]

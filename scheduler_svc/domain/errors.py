@@ -144,6 +144,11 @@ class TooManyWebhooks(DomainError):
         super().__init__(f"{subject} {limit} webhooks, and no more are allowed; delete one", account_id=account_id)
 
 
+class TooManyChannels(DomainError):
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"there are {limit} channels, and no more are allowed; delete one", limit=limit)
+
+
 class ResumeTokenExpired(DomainError):
     def __init__(self) -> None:
         super().__init__(

@@ -39,10 +39,14 @@ class EventType(StrEnum):
     CONTENT_REJECTED = "content.rejected"
     PUBLISH_PUBLISHED = "publish.published"
     PUBLISH_FAILED = "publish.failed"
+    TASK_FAILED = "task.failed"
     PING = "webhook.ping"
+    DIGEST = "channel.digest"
+    """A message of a channel, which tells of several events."""
 
 
-SUBSCRIBABLE = tuple(event_type for event_type in EventType if event_type is not EventType.PING)
+SUBSCRIBABLE = tuple(EventType)[:6]
+"""Of webhooks, whose `task.ended` tells of failures, too."""
 
 
 class DeliveryStatus(IntEnum):

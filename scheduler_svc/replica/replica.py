@@ -46,6 +46,9 @@ from scheduler_svc.leases.report import Answer, Item, ReportItem, ReportWork, Un
 from scheduler_svc.leases.service import WorkerService
 from scheduler_svc.leases.uploads import AssetUploads
 from scheduler_svc.metrics import Metrics
+from scheduler_svc.notifications.loop import MessageLoop
+from scheduler_svc.notifications.sender import ChannelSender
+from scheduler_svc.notifications.service import NotificationService
 from scheduler_svc.replica import timed_loops
 from scheduler_svc.replica.pools import Pools
 from scheduler_svc.replica.signal_router import SignalRouter
@@ -356,7 +359,8 @@ class Replica:
         self._polls = PollWaiters(self._pools.operators)
         self._feed = ChangeFeed(self._pools.watches, self._interest)
         self._sender = WebhookSender(self._addresses, self._names)
-        self._deliveries = DeliveryLoop(self._pools.webhooks, self._webhook_interest, self._sender, self._metrics)
+        self._channels = ChannelSender(self._sender, self._addresses, self._settings.console_url or "")
+        self._deliveries = DeliveryLoop(self._pools.webhooks, self._webhook_interest, self._channels, self._metrics)
         self._database_watch = DatabaseWatch(self._pools.diagnosis, self._clock, self.health)
         seen_for = self._database_watch.seen_for
         self._system_status = SystemStatus(self._pools.diagnosis, self._state, self._settings, seen_for)
@@ -374,6 +378,8 @@ class Replica:
         self._feed.wake = watch.wake
         webhooks = Periodic("webhooks", self._deliveries.run_once)
         self._deliveries.wake = webhooks.wake
+        messages = Periodic("messages", MessageLoop(pools.loops).run_once)
+        self._deliveries.held = messages.wake
         audit = Periodic("audit", self._audit_log.run_once)
         self._audit_log.wake = audit.wake
         self._router = SignalRouter(
@@ -406,6 +412,7 @@ class Replica:
             Periodic("housekeeping", housekeeping.run_once),
             watch,
             webhooks,
+            messages,
             audit,
             Periodic("webhook backlogs", partial(check_backlogs, pools.loops)),
             Periodic("floors", floors.run_once),
@@ -504,6 +511,13 @@ class Replica:
                 pools.operators,
                 url_problem=partial(address_problem, self._addresses, self._names),
                 send=self._sender.send,
+                changed=self._deliveries.read,
+            ),
+            "NotificationService": NotificationService(
+                pools.reads,
+                pools.operators,
+                url_problem=self._channels.url_problem,
+                send=self._channels.send,
                 changed=self._deliveries.read,
             ),
             "AuditService": AuditService(pools.reads),

@@ -52,6 +52,7 @@ ERROR_STATUSES: Mapping[type[errors.DomainError], ErrorStatus] = {
     errors.TooManyReviews: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_REVIEWS"),
     errors.TooManyComments: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_COMMENTS"),
     errors.TooManyWebhooks: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_WEBHOOKS"),
+    errors.TooManyChannels: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CHANNELS"),
     errors.ResumeTokenExpired: ErrorStatus(Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"),
     errors.WatcherTooSlow: ErrorStatus(Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW"),
     errors.WatchOverrun: ErrorStatus(Code.RESOURCE_EXHAUSTED, "WATCH_OVERRUN", retry_after=1),

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 import structlog
 
@@ -27,7 +28,6 @@ from scheduler_svc.domain.webhook import (
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.webhooks import work
-from scheduler_svc.webhooks.sender import WebhookSender
 from scheduler_svc.webhooks.work import Tried, WebhookInterest
 
 MAX_TRIES = 1_024
@@ -95,18 +95,25 @@ async def check_backlogs(calls: Calls) -> float:
     return BACKLOG_INTERVAL
 
 
+class Sender(Protocol):
+    """Tries deliveries, each once; raises nothing."""
+
+    async def send(self, attempt: DeliveryAttempt) -> Response: ...
+    async def close(self) -> None: ...
+
+
 class DeliveryLoop:
     """Lives on the event loop. A Periodic repeats `run_once`."""
 
-    def __init__(
-        self, calls: Calls, interest: WebhookInterest, sender: WebhookSender, metrics: Metrics | None = None
-    ) -> None:
+    def __init__(self, calls: Calls, interest: WebhookInterest, sender: Sender, metrics: Metrics | None = None) -> None:
         self._calls = calls
         self._metrics = metrics
         self._interest = interest
         self._sender = sender
         self.wake: Callable[[], None] = lambda: None
         """Makes the next round begin; set by whatever repeats them."""
+        self.held: Callable[[], None] = lambda: None
+        """Is called if something may be held for channels."""
         self._read_at = 0.0
         self._reading = asyncio.Lock()
         self._tries = WebhookTries()
@@ -118,6 +125,8 @@ class DeliveryLoop:
         if changed:
             self._read_at = 0.0
         self.wake()
+        if self._interest.of_channels:
+            self.held()
 
     async def read(self) -> None:
         """Reads which events are wanted. Moves that are committed from then on store them."""

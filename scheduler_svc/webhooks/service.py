@@ -49,7 +49,7 @@ class WebhookService(WebhookServiceServicer):
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
             await self._check_url("url", request.url, violations)
-            types = _event_types("event_types", request.event_types, violations)
+            types = checked_event_types("event_types", request.event_types, SUBSCRIBABLE, violations)
         result = await self.operators.run(work.create_webhook, request.account_id, request.url, types)
         await self.changed()
         return pb.CreateWebhookResponse(webhook=_message(result.webhook), secret=result.secret)
@@ -156,7 +156,8 @@ class WebhookService(WebhookServiceServicer):
             url = request.webhook.url
             await self._check_url("webhook.url", url, violations)
         if "event_types" in paths:
-            types = _event_types("webhook.event_types", request.webhook.event_types, violations)
+            wanted = request.webhook.event_types
+            types = checked_event_types("webhook.event_types", wanted, SUBSCRIBABLE, violations)
         if "active" in paths:
             active = request.webhook.active
         return WebhookChange(url, types, active)
@@ -173,12 +174,15 @@ def _message(webhook: Webhook) -> pb.Webhook:
     return message_of(pb.Webhook, webhook, url=webhook.url if may_call("WebhookService/UpdateWebhook") else "")
 
 
-def _event_types(field: str, names: Sequence[str], violations: Violations) -> tuple[str, ...]:
-    choices = ", ".join(SUBSCRIBABLE)
+def checked_event_types(
+    field: str, names: Sequence[str], known: Sequence[str], violations: Violations
+) -> tuple[str, ...]:
+    """Returns those that are named, each once; one or more of `known` must be."""
+    choices = ", ".join(known)
     if not names:
         violations.add(field, f"is required: one or more of {choices}")
     if violations.count(field, len(names), 0, MAX_EVENT_TYPES):
         for i, name in enumerate(names):
-            if name not in SUBSCRIBABLE:
+            if name not in known:
                 violations.add(f"{field}[{i}]", f"must be one of {choices}, is {name[:MAX_NAME]!r}")
-    return tuple(event_type for event_type in SUBSCRIBABLE if event_type in names)
+    return tuple(event_type for event_type in known if event_type in names)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import builtins
 import json
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from scheduler_svc.database.batch import UnnestedRows, array
 from scheduler_svc.database.statements import Statements, account_filter
 from scheduler_svc.domain.account import Scope
+from scheduler_svc.domain.channel import MIN_TASK_DIGEST
 from scheduler_svc.domain.clock import boottime
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.domain.webhook import (
@@ -42,18 +43,22 @@ _LOCK_NUMBER = sa.text("""
     SELECT pg_advisory_xact_lock(hashtextextended('contentgen.webhooks.' || CAST(:account_id AS bigint), 0))
 """)
 """Locks out others that create a webhook of an account, or of all (0)."""
-_COUNT_WEBHOOKS = sa.text("SELECT count(*) FROM webhooks WHERE account_id = :account_id AND delete_time IS NULL")
+_COUNT_WEBHOOKS = sa.text("""
+    SELECT count(*) FROM webhooks WHERE account_id = :account_id AND delete_time IS NULL AND account_ids IS NULL
+""")
 """Counts the webhooks of an account."""
 _INSERT_WEBHOOK = sa.text(f"""
     INSERT INTO webhooks (account_id, url, event_types, secret)
     VALUES (:account_id, :url, CAST(:event_types AS text[]), :secret) RETURNING {_COLUMNS}
 """)
 """Creates a webhook."""
-_GET_WEBHOOK = sa.text(f"SELECT {_COLUMNS} FROM webhooks WHERE webhook_id = :webhook_id AND delete_time IS NULL")
+_GET_WEBHOOK = sa.text(f"""
+    SELECT {_COLUMNS} FROM webhooks WHERE webhook_id = :webhook_id AND delete_time IS NULL AND account_ids IS NULL
+""")
 """Reads one webhook."""
 _LIST_WEBHOOKS = sa.text(f"""
     SELECT {_COLUMNS} FROM webhooks
-    WHERE webhook_id > :after AND delete_time IS NULL
+    WHERE webhook_id > :after AND delete_time IS NULL AND account_ids IS NULL
         AND (CAST(:accounts AS bigint[]) IS NULL OR account_id = ANY(CAST(:accounts AS bigint[])))
     ORDER BY webhook_id LIMIT :limit
 """)
@@ -79,8 +84,12 @@ _DELETE_WEBHOOK = sa.text("""
     WHERE webhook_id = :webhook_id AND delete_time IS NULL
 """)
 """Marks a webhook as deleted, and forgets its address and secrets."""
-_WANTED = sa.text("SELECT DISTINCT unnest(event_types), account_id FROM webhooks WHERE active")
-"""Reads which events active webhooks want."""
+_WANTED = sa.text("""
+    SELECT DISTINCT unnest(w.event_types), a.account_id, w.account_ids IS NOT NULL
+    FROM webhooks AS w, unnest(coalesce(nullif(w.account_ids, '{}'), ARRAY[w.account_id])) AS a(account_id)
+    WHERE w.active
+""")
+"""Reads which events active webhooks and channels want."""
 
 
 class Webhooks(Statements):
@@ -113,9 +122,9 @@ class Webhooks(Statements):
     def delete(self, webhook_id: int) -> int:
         return self._run(_DELETE_WEBHOOK, webhook_id=webhook_id)
 
-    def wanted(self) -> builtins.list[tuple[str, int]]:
-        """Returns the event types that active webhooks want, each with an account (0: all)."""
-        return [(event_type, account_id) for event_type, account_id in self._rows(_WANTED)]
+    def wanted(self) -> builtins.list[tuple[str, int, bool]]:
+        """Returns the event types that are wanted, each with an account (0: all), and whether by a channel."""
+        return [(event_type, account_id, by_channel) for event_type, account_id, by_channel in self._rows(_WANTED)]
 
 
 def _webhook(webhook_id: int, account_id: int, url: str, event_types: Sequence[str], *rest: Any) -> Webhook:
@@ -129,16 +138,24 @@ _EVENTS = UnnestedRows(event_type="text", account_id="bigint", task_key="bigint"
 # By rows of `webhooks` as they are now, whatever this replica has heard of them. In the order of the events, which the
 # ids of one task's deliveries have to keep.
 _STORE_EVENTS = sa.text(f"""
+    WITH wanted AS MATERIALIZED (
+        SELECT r.*, w.* FROM (SELECT *, row_number() OVER () AS n FROM {_EVENTS.source}) AS r, LATERAL (
+            SELECT x.webhook_id, x.account_ids IS NOT NULL AS by_channel, x.digest FROM webhooks AS x
+            WHERE x.active AND NOT x.backlogged AND x.account_id = ANY(ARRAY[0, r.account_id])
+                AND r.event_type = ANY(x.event_types)
+                AND (x.account_ids IS NULL OR x.account_ids = '{{}}' OR r.account_id = ANY(x.account_ids)) OFFSET 0
+        ) AS w
+    ), held AS (
+        INSERT INTO channel_events (channel_id, event_type, data, due_time)
+        SELECT webhook_id, event_type, data, now() + CASE WHEN starts_with(event_type, 'task.')
+            THEN greatest(digest, interval '{MIN_TASK_DIGEST.total_seconds():.0f} seconds') ELSE digest END
+        FROM wanted WHERE by_channel ORDER BY n
+    )
     INSERT INTO webhook_deliveries (webhook_id, event_type, task_key, message_id, data, next_attempt_time, expire_time)
-    SELECT w.webhook_id, r.event_type, r.task_key, {_MESSAGE_ID}, r.data, now(), now() + {_LIFETIME}
-    FROM (SELECT *, row_number() OVER () AS n FROM {_EVENTS.source}) AS r, LATERAL (
-        SELECT x.webhook_id FROM webhooks AS x
-        WHERE x.active AND NOT x.backlogged AND x.account_id = ANY(ARRAY[0, r.account_id])
-            AND r.event_type = ANY(x.event_types) OFFSET 0
-    ) AS w
-    ORDER BY r.n, w.webhook_id
+    SELECT webhook_id, event_type, task_key, {_MESSAGE_ID}, data, now(), now() + {_LIFETIME}
+    FROM wanted WHERE NOT by_channel ORDER BY n, webhook_id
 """)
-"""Stores events for the webhooks that want them."""
+"""Stores events for the webhooks that want them, and for the next messages of channels."""
 _TASK_OF = sa.text("SELECT task_key FROM contents WHERE content_id = :content_id")
 """Reads the task of a content."""
 
@@ -210,7 +227,13 @@ _CLAIM_PING = sa.text(f"""
     )
     SELECT {_ATTEMPT} FROM d, webhooks AS w WHERE w.webhook_id = d.webhook_id
 """)
-"""Stores a ping that is being sent."""
+"""Stores a ping, or a test message, that is being sent."""
+_INSERT_MESSAGE = sa.text(f"""
+    INSERT INTO webhook_deliveries (webhook_id, event_type, message_id, data, next_attempt_time, expire_time)
+    SELECT :channel_id, '{EventType.DIGEST}', {_MESSAGE_ID}, CAST(:data AS jsonb), t.first, t.first + {_LIFETIME}
+    FROM (SELECT coalesce(CAST(:not_before AS timestamptz), now()) AS first) AS t
+""")
+"""Stores a message of a channel."""
 _NEXT_DUE_TIME = sa.text(f"""
     WITH {_PENDING}
     SELECT extract(epoch FROM min(k.next_attempt_time) - now())::float8 FROM waiting AS w, LATERAL (
@@ -346,14 +369,15 @@ class Deliveries(Statements):
         )
         return claimed, len(rows) - len(claimed)
 
-    def claim_ping(self, webhook_id: int, lease: timedelta) -> DeliveryAttempt:
-        """Stores a ping, claimed; nothing retries it."""
-        data = json.dumps({"webhook_id": webhook_id})
+    def claim_ping(self, webhook_id: int, event_type: EventType, data: object, lease: timedelta) -> DeliveryAttempt:
+        """Stores a ping, or a test message, claimed; nothing retries it."""
         claimed_at = boottime()
-        row = self._row(
-            _CLAIM_PING, webhook_id=webhook_id, event_type=EventType.PING, data=data, lease=lease.total_seconds()
-        )
-        return _attempt(row, claimed_at)
+        values = {"event_type": event_type, "data": json.dumps(data), "lease": lease.total_seconds()}
+        return _attempt(self._row(_CLAIM_PING, webhook_id=webhook_id, **values), claimed_at)
+
+    def insert_message(self, channel_id: int, data: object, not_before: datetime | None) -> None:
+        """Stores a message of a channel, due now or later."""
+        self._run(_INSERT_MESSAGE, channel_id=channel_id, data=json.dumps(data), not_before=not_before)
 
     def next_due(self, but: Collection[int]) -> float | None:
         """Returns the seconds until a delivery of another webhook than `but` is due; None if there is none."""

@@ -18,7 +18,7 @@ from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import Content, PoolEntry, PublishStatus, ReviewStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound, TooManyWebhooks, existing
 from scheduler_svc.domain.ids import format_task_id
-from scheduler_svc.domain.lifecycle import ENDED, Status
+from scheduler_svc.domain.lifecycle import ENDED, RETRYABLE, Status
 from scheduler_svc.domain.webhook import (
     MAX_WEBHOOKS,
     Delivery,
@@ -69,6 +69,8 @@ class WebhookInterest:
     def __init__(self, wanted: Iterable[tuple[str, int]] | None = None) -> None:
         """`wanted` as in `replace`; None: it is not known yet, so everything may be wanted."""
         self._wanted = None if wanted is None else frozenset(wanted)
+        self.of_channels = wanted is None
+        """Whether a channel may want anything."""
 
     def __bool__(self) -> bool:
         return self._wanted is None or bool(self._wanted)
@@ -80,9 +82,10 @@ class WebhookInterest:
             return wanted is None
         return (event_type, account_id) in wanted or (event_type, 0) in wanted
 
-    def replace(self, wanted: Iterable[tuple[str, int]]) -> None:
-        """Takes what is wanted now: event types, each with an account (0: all)."""
-        self._wanted = frozenset(wanted)
+    def replace(self, wanted: Sequence[tuple[str, int, bool]]) -> None:
+        """Takes what is wanted now: event types, each with an account (0: all), and whether by a channel."""
+        self._wanted = frozenset((event_type, account_id) for event_type, account_id, _ in wanted)
+        self.of_channels = any(by_channel for _, _, by_channel in wanted)
 
 
 SECRET_BYTES = 32
@@ -165,7 +168,11 @@ class LastMove(NamedTuple):
 
 def store_ended_tasks(tx: Tx, last_moves: Mapping[int, LastMove]) -> None:
     """Stores the events of tasks, by their keys, that this transaction leaves ended, and not pending for a retry."""
-    _store(tx, (_of_task(key, last) for key, last in last_moves.items() if last.status in ENDED))
+    ended = {key: last for key, last in last_moves.items() if last.status in ENDED}
+    failed = ((key, last) for key, last in ended.items() if last.status in RETRYABLE)
+    _store(tx, (_of_task(EventType.TASK_ENDED, key, last) for key, last in ended.items()))
+    if tx.webhook_interest.of_channels:
+        _store(tx, (_of_task(EventType.TASK_FAILED, key, last) for key, last in failed))
 
 
 def store_review(tx: Tx, content: Content) -> None:
@@ -195,14 +202,14 @@ def _about_content(event_type: EventType, content_id: int, account_id: int, task
     return WebhookEvent(event_type, account_id, task_key, json.dumps(data))
 
 
-def _of_task(task_key: int, last: LastMove) -> WebhookEvent:
+def _of_task(event_type: EventType, task_key: int, last: LastMove) -> WebhookEvent:
     data = {
         "task_id": format_task_id(task_key),
         "account_id": last.account_id,
         "status": last.status.label,
         "reason": last.reason,
     }
-    return WebhookEvent(EventType.TASK_ENDED, last.account_id, task_key, json.dumps(data))
+    return WebhookEvent(event_type, last.account_id, task_key, json.dumps(data))
 
 
 def _store(tx: Tx, events: Iterable[WebhookEvent]) -> None:
@@ -268,7 +275,7 @@ def _outcome(tried: Tried) -> DeliveryOutcome:
 def claim_ping(tx: Tx, scope: Scope, webhook_id: int) -> DeliveryAttempt:
     """Stores a ping, as a try of this replica. Raises NotFound."""
     get_webhook(tx, scope, webhook_id)
-    return tx.deliveries.claim_ping(webhook_id, CLAIM_LEASE)
+    return tx.deliveries.claim_ping(webhook_id, EventType.PING, {"webhook_id": webhook_id}, CLAIM_LEASE)
 
 
 def record_ping(tx: Tx, tried: Tried) -> Delivery:

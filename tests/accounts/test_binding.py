@@ -40,6 +40,7 @@ class Holdings:
     to_review: str
     schedule: str
     webhook_id: str
+    channel_id: str
     delivery_id: str
     asset: str
     """The SHA-256 of a file that only the content `published` has."""
@@ -58,7 +59,7 @@ class World:
 
 Check = Callable[[World, str], Awaitable[None]]
 ABSENT = {
-    **dict.fromkeys(["content", "schedule", "webhook", "delivery"], "999999"),
+    **dict.fromkeys(["content", "schedule", "webhook", "delivery", "channel"], "999999"),
     "task": "task-0000000000000000",
     "asset": "0" * 64,
 }
@@ -167,10 +168,11 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
     webhook_id = hook["webhook"]["webhook_id"]
     ping = await free("WebhookService/PingWebhook", webhook_id=webhook_id)
     delivery_id = ping["delivery"]["delivery_id"]
+    fields = {"url": "json://127.0.0.1:1/", "event_types": ["task.failed"], "account_ids": [account_id]}
+    channel_id = (await free("NotificationService/CreateChannel", channel=fields))["channel"]["channel_id"]
     published, to_review = contents
-    return Holdings(
-        account_id, waiting, failed, done, published, to_review, schedule, webhook_id, delivery_id, files[0]
-    )
+    ids = (published, to_review, schedule, webhook_id, channel_id, delivery_id, files[0])
+    return Holdings(account_id, waiting, failed, done, *ids)
 
 
 async def forbidden(world: World, rpc: str, **fields: Any) -> None:
@@ -194,6 +196,7 @@ HELD: dict[str, Callable[[Holdings], Iterable[str]]] = {
     "schedule": lambda held: [held.schedule],
     "webhook": lambda held: [held.webhook_id],
     "delivery": lambda held: [held.delivery_id],
+    "channel": lambda held: [held.channel_id],
     "asset": lambda held: [held.asset],
 }
 """The ids of what an account has, by the type of the object."""
@@ -215,6 +218,21 @@ async def create_webhook(world: World, rpc: str) -> None:
     await of_account()(world, rpc)
     await forbidden(world, rpc)
     assert (await world.tied(rpc, account_id=1, **fields))["webhook"]["account_id"] == "1"
+
+
+async def create_channel(world: World, rpc: str) -> None:
+    fields: dict[str, Any] = {"url": "json://127.0.0.1:1/", "event_types": ["task.failed"]}
+    for account_ids in ([], [2], [1, 2], [999]):
+        await forbidden(world, rpc, channel={**fields, "account_ids": account_ids})
+    made = await world.tied(rpc, channel={**fields, "account_ids": [1]})
+    assert made["channel"]["account_ids"] == ["1"]
+
+
+async def update_channel(world: World, rpc: str) -> None:
+    await of_object("channel", "channel.channel_id", update_mask="active")(world, rpc)
+    for account_ids in ([], [2], [1, 2]):
+        channel = {"channel_id": world.own.channel_id, "account_ids": account_ids}
+        await forbidden(world, rpc, channel=channel, update_mask="account_ids")
 
 
 async def of_asset(world: World, rpc: str) -> None:
@@ -439,6 +457,8 @@ REACHING: dict[str, Check] = {
     "WebhookService/ListWebhooks": unnamed(OWN, accounts_of("webhooks")),
     "WebhookService/UpdateWebhook": of_object("webhook", "webhook.webhook_id", update_mask="active"),
     "WebhookService/RedeliverWebhook": redeliver,
+    "NotificationService/ListChannels": shows(["1"], lambda answer: answer["channels"][0]["account_ids"]),
+    "NotificationService/UpdateChannel": update_channel,
     "AssetService/GetAsset": of_asset,
     "AssetService/GetAssetInfo": of_asset,
     "AccountService/ListAccounts": shows(OWN, accounts_of("accounts")),
@@ -459,6 +479,7 @@ CHANGING: dict[str, Check] = {
     "ContentService/RenewPublishClaim": of_claimed(),
     "ContentService/ReportPublished": of_claimed(published=True),
     "WebhookService/CreateWebhook": create_webhook,
+    "NotificationService/CreateChannel": create_channel,
 }
 """Of those that change what is the token's own, or for which something else has to be changed."""
 

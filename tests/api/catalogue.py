@@ -22,7 +22,7 @@ MODULES = [
 MISSING_IDS = {
     "task_id": (NO_TASK, "no id"),
     "worker_id": ("nobody",),
-    **dict.fromkeys(("account_id", "content_id", "delivery_id", "schedule_id", "webhook_id"), (NOTHING,)),
+    **dict.fromkeys(("account_id", "channel_id", "content_id", "delivery_id", "schedule_id", "webhook_id"), (NOTHING,)),
 }
 OTHER_LISTS = taking("page_token") - taking("task_id") - taking("content_id") - taking("webhook_id")
 """Of all things, or of an account's."""

@@ -137,6 +137,7 @@ IGNORED = {
     *(f"schedule.{name}" for name in ("account_id", "next_run_times", "last_run_time", "last_task_id")),
     *(f"schedule.{name}" for name in ("create_time", "last_error")),
     *(f"webhook.{name}" for name in ("account_id", "last_error", "create_time", "previous_secret_expire_time")),
+    *(f"channel.{name}" for name in ("destination", "last_error", "create_time")),
 } - CHANGEABLE
 """Fields of a resource that no mask can name; of lists and maps with all that is in them."""
 SCORES = {"min_quality_score"}

@@ -354,6 +354,14 @@ class World:
         await self.call("UpdateWebhook", webhook=inactive, update_mask="active")
         return delivery
 
+    # channels
+
+    async def one_channel(self) -> Fields:
+        """A channel at an address where nothing listens."""
+        request = {"url": "json://127.0.0.1:1/", "event_types": ["task.failed"], "account_ids": [self.account_id]}
+        channel: Fields = (await self.call("CreateChannel", channel=request))["channel"]
+        return channel
+
     # pages
 
     async def workers(self) -> Fields:

@@ -120,12 +120,14 @@ MESSAGES = {
     "DispatchStatus": "GetDispatchStatusResponse",
     "System": "GetSystemResponse",
     "Caller": "GetCallerResponse",
+    "MessageTest": "TestChannelResponse",
 }
 """The messages of dicts that have another name than theirs."""
 LEFT_OUT: dict[str, dict[str, str]] = {
     "SubmitTemplate": {field.name: "no template has it" for field in FIELDS if not field.in_schedule},
     "WorkerPool": {"next_page_token": "the client reads all pages"},
     "Lane": {"name": "it is the key of the lane"},
+    "Channel": {"url": "it is only written"},
 }
 """Fields that a dict does not have, each with the reason."""
 OF_OTHERS = {results.TaskPage, results.WebhookWithSecret, results._Identity}

@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from contentgen import ContentGenerationClient, PermissionDenied, RequestError, ResourceNotFoundException, Unavailable
+from contentgen.client import notifications
 from contentgen.client.assets import READ_TIMEOUT, UPLOAD_TIMEOUT
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.client import MessageMethods
@@ -126,6 +127,7 @@ BEYOND: dict[str, float] = {
     "GetAsset": READ_TIMEOUT,
     "UploadAsset": UPLOAD_TIMEOUT,
     "PingWebhook": SENDS,
+    **dict.fromkeys(("CreateChannel", "UpdateChannel", "TestChannel"), notifications.SENDS),
 }
 """Seconds that a call may take beyond TIMEOUT."""
 UNSET: dict[str, set[str]] = {

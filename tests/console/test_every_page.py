@@ -117,6 +117,7 @@ def furnished(fresh_place: Place) -> Place:
         client.wait(task_id, 60)
     client.create_schedule(fresh_place.account, "0 8 * * 1-5", {"topic": "每日新闻"}, time_zone="Asia/Shanghai")
     client.create_webhook("https://news.example/hook", ["task.ended"])
+    client.create_channel("feishu://0123456789abcdef", ["task.failed"], quiet_hours="22:00-08:00 Asia/Shanghai")
     for entry in client.iter_publish_pool():
         client.update_publish_pool_entry(entry["content_id"], schedule_time=datetime.now(UTC) + timedelta(hours=1))
     return fresh_place
@@ -139,6 +140,7 @@ def addresses(furnished: Place) -> list[str]:
         *(f"/tasks/{task_id}" for state, task_id in tasks.items() if state in {"completed", "failed"}),
         *(f"/pool/{entry['content_id']}", "/pool/calendar", "/pool/calendar?week=2031-W22"),
         *("/schedules/1", "/schedules/new", "/webhooks/1", "/webhooks/new", "/new/many"),
+        *("/notifications/2", "/notifications/new"),
     ]
 
 

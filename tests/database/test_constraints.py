@@ -64,6 +64,7 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("schedule_tasks", {"tick": None}),  # by RunSchedule
     ("webhooks", {"previous_secret": "p", "previous_secret_expire_time": NOW}),
     ("webhooks", {"active": False, "delete_time": NOW}),
+    ("webhooks", {"account_id": 0, "account_ids": [1]}),
     ("webhook_deliveries", {"status": 2, "next_attempt_time": None, "end_time": NOW}),
 ]
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
@@ -135,6 +136,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("task_rollups", {"resolution": 3}, "task_rollups_resolution"),
     ("webhooks", {"previous_secret": "p"}, "webhooks_previous_secret"),
     ("webhooks", {"delete_time": NOW}, "webhooks_deleted"),
+    ("webhooks", {"account_id": 1, "account_ids": [1]}, "webhooks_channel"),
     ("webhook_deliveries", {"status": 0, "next_attempt_time": None, "end_time": NOW}, "webhook_deliveries_status"),
     ("webhook_deliveries", {"status": 4, "next_attempt_time": None, "end_time": NOW}, "webhook_deliveries_status"),
     ("webhook_deliveries", {"next_attempt_time": None}, "webhook_deliveries_next_attempt"),

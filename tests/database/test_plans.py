@@ -138,6 +138,8 @@ _FILLED = f"""
         SELECT a, 'u', ARRAY['task.ended'], 's' FROM generate_series(0, 2) AS a;
     INSERT INTO webhooks (account_id, url, event_types, secret)
         SELECT 10 + a, 'u', ARRAY['task.ended'], 's' FROM generate_series(1, {QUIET_WEBHOOKS}) AS a;
+    INSERT INTO channel_events (channel_id, event_type, data, due_time)
+        SELECT 1 + k % 3, 'task.failed', '{{}}', to_timestamp(k) FROM generate_series(1, 60000) AS k;
     INSERT INTO webhook_deliveries (webhook_id, event_type, task_key, message_id, data, status, attempt_count,
             next_attempt_time, expire_time, end_time)
         SELECT 1 + k % 3, 'task.ended', k / 2, 'm' || k, '{{}}', CASE WHEN waits THEN 1 ELSE 2 END, 1,

@@ -1,16 +1,20 @@
-"""Receivers of webhooks and of traces, the webhooks of a replica, and a name server."""
+"""Receivers of webhooks, mail and traces, the webhooks of a replica, and a name server."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import socket
+import socketserver
 import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from threading import Event
-from typing import Any, cast
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from threading import Event, Thread
+from typing import Any, Self, cast
 
 import sqlalchemy as sa
 import standardwebhooks
@@ -292,3 +296,44 @@ async def naming() -> AsyncIterator[NameServer]:
         yield server
     finally:
         transport.close()
+
+
+# A mail server on loopback, which takes whatever comes.
+
+
+class MailServer(socketserver.ThreadingTCPServer):
+    """Serves within the block that enters it; keeps what it is sent."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Mail)
+        self.port = self.server_address[1]
+        self.received: list[EmailMessage] = []
+        self._thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+
+class _Mail(socketserver.StreamRequestHandler):
+    server: MailServer
+
+    def handle(self) -> None:
+        self._answer("220 ready")
+        while line := self.rfile.readline():
+            command = line.strip().upper()
+            if command == b"DATA":
+                self._answer("354 go on")
+                data = b"".join(iter(self.rfile.readline, b".\r\n"))
+                self.server.received.append(message_from_bytes(data, EmailMessage, policy=default))
+            self._answer("221 bye" if command == b"QUIT" else "250 done")
+
+    def _answer(self, text: str) -> None:
+        self.wfile.write(f"{text}\r\n".encode())

@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
     from contentgen.v1.asset_service_pb2_grpc import AssetServiceAsyncStub
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
+    from contentgen.v1.notification_service_pb2_grpc import NotificationServiceAsyncStub
     from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceAsyncStub
     from contentgen.v1.system_service_pb2_grpc import SystemServiceAsyncStub
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -15,6 +16,7 @@ else:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceStub as AccountServiceAsyncStub
     from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub as AssetServiceAsyncStub
     from contentgen.v1.content_service_pb2_grpc import ContentServiceStub as ContentServiceAsyncStub
+    from contentgen.v1.notification_service_pb2_grpc import NotificationServiceStub as NotificationServiceAsyncStub
     from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceStub as ScheduleServiceAsyncStub
     from contentgen.v1.system_service_pb2_grpc import SystemServiceStub as SystemServiceAsyncStub
     from contentgen.v1.task_service_pb2_grpc import TaskServiceStub as TaskServiceAsyncStub
@@ -25,6 +27,7 @@ __all__ = [
     "AccountServiceAsyncStub",
     "AssetServiceAsyncStub",
     "ContentServiceAsyncStub",
+    "NotificationServiceAsyncStub",
     "ScheduleServiceAsyncStub",
     "SystemServiceAsyncStub",
     "TaskServiceAsyncStub",

@@ -69,6 +69,7 @@ READ: dict[str, dict[str, Any]] = {
     "scheduler --webhook-allow": {
         "10.1.0.0/16, 127.0.0.1,::1": tuple(map(ip_network, ["10.1.0.0/16", "127.0.0.1/32", "::1/128"]))
     },
+    "scheduler --console-url": {"https://desk.example/": "https://desk.example", "http://a:1/b": "http://a:1/b"},
     "scheduler --listen": {
         "127.0.0.1:50051": Address("127.0.0.1", 50051),
         ":0": Address("127.0.0.1", 0),
@@ -112,6 +113,10 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     "scheduler --webhook-allow": (
         "must be networks by comma, such as 10.1.0.0/16,127.0.0.1,::1",
         ["localhost", "10.1.0.1/16", "10.0.0.0/33", "10.0.0.0;::1"],
+    ),
+    "scheduler --console-url": (
+        "must be http:// or https://",
+        ["desk.example", "https://u@a/", "https://a?b", "https://"],
     ),
     "scheduler --listen": (
         HOST_PORT,

@@ -43,6 +43,7 @@ SUBJECTS = {
     r"console_svc/submits/": "console/test_new_tasks",
     r"console_svc/tasks/": "console/test_(one_task|task_list)",
     r"console_svc/webhooks/": "console/test_workers",
+    r"console_svc/notifications/": "console/test_workers",
     r"console_svc/(\w+)": r"console_server/|console/test_(\1|overview|sign_in)",
     r"contentgen/(cli|doctor)/": "command/",
     r"contentgen/testing/": "client/test_testing",

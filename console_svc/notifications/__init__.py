@@ -1,0 +1,1 @@
+"""Notifications: messages in chats and by mail."""

@@ -1,0 +1,139 @@
+"""`contentgen channel create|list|update|delete|test`. Layer: commands."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, get_args
+
+import typer
+
+from contentgen.cli import completion, tables, values
+from contentgen.cli.command import Commands, Session
+from contentgen.cli.failures import Status
+from contentgen.cli.lists import each, write_list
+from contentgen.cli.options import All, Limit, PageToken, Yes
+from contentgen.cli.output import Document, document
+from contentgen.cli.values import argument, option
+from contentgen.client.results import ChannelEvent, Language
+
+Event = StrEnum("Event", {name: name for name in get_args(ChannelEvent)})  # type: ignore[misc]
+"""What a channel may be told."""
+ChannelId = Annotated[int, argument("CHANNEL_ID", "The channel.", min=1, autocompletion=completion.channel_ids)]
+ChannelIds = Annotated[
+    list[int], argument("CHANNEL_ID", "One or more channels.", min=1, autocompletion=completion.channel_ids)
+]
+Url = Annotated[str, argument("URL", "Where messages go, such as feishu://TOKEN; - reads it from standard input.")]
+NewUrl = Annotated[str | None, option("Where messages go; - reads it from standard input.", metavar="URL")]
+Events = Annotated[list[Event] | None, option("What is told; may be given several times.", "--event", "-e")]
+Description = Annotated[str | None, option("What it is for.")]
+Accounts = Annotated[
+    list[int] | None, option("Whose events, 0: those of all accounts; may be given several times.", "--account", min=0)
+]
+QuietHours = Annotated[str | None, option("When nothing is sent, such as '22:00-08:00 Asia/Shanghai'.")]
+Digest = Annotated[
+    float | None,
+    option("How long events are gathered into one message, up to 1d.", parser=values.seconds, metavar="DURATION"),
+]
+OfLanguage = Annotated[Language | None, option("Of its messages.")]
+Active = Annotated[bool | None, option("Whether anything is sent.", "--active/--inactive")]
+
+command = Commands()
+
+
+@command(
+    "create",
+    "contentgen channel create feishu://0123456789abcdef --language zh_CN",
+    "contentgen channel create - -e task.failed --digest 1h < address",
+)
+def create(
+    session: Session,
+    url: Url,
+    event: Events = None,
+    description: Description = None,
+    account: Accounts = None,
+    quiet_hours: QuietHours = None,
+    digest: Digest = None,
+    language: OfLanguage = None,
+) -> None:
+    """Tell people in a chat or by mail; without --event of articles that wait, failed publications and tasks.
+
+    The address is not shown again.
+    """
+    event_types: list[Any] = event or ["content.pending_review", "publish.failed", "task.failed"]
+    channel = session.client.create_channel(
+        _address(url),
+        event_types,
+        description=description or "",
+        account_ids=_accounts(account) or [],
+        quiet_hours=quiet_hours or "",
+        digest=digest or 0.0,
+        language=language or "en",
+    )
+    session.output.one(document(channel), tables.channel)
+
+
+def _address(url: str) -> str:
+    return typer.get_text_stream("stdin").readline().strip() if url == "-" else url
+
+
+def _accounts(accounts: list[int] | None) -> list[int] | None:
+    return [account for account in accounts if account] if accounts else None
+
+
+@command("list", "contentgen channel list", "contentgen -o jsonl channel list | jq 'select(.last_error != null)'")
+def list_(session: Session, limit: Limit = None, all_: All = False, page_token: PageToken = "") -> None:
+    """List channels by their id, inactive ones too."""
+    channels = session.client.iter_channels()
+    write_list(session, channels, tables.CHANNELS, "channels", limit, all_, page_token, below=tables.last_error)
+
+
+@command(
+    "update", "contentgen channel update 3 --inactive", "contentgen channel update 3 --digest 30m --quiet-hours ''"
+)
+def update(
+    session: Session,
+    channel_id: ChannelId,
+    url: NewUrl = None,
+    event: Events = None,
+    description: Description = None,
+    account: Accounts = None,
+    quiet_hours: QuietHours = None,
+    digest: Digest = None,
+    language: OfLanguage = None,
+    active: Active = None,
+) -> None:
+    """Change a channel: only what is given. The events and accounts that are given replace the present ones."""
+    event_types: list[Any] | None = event or None
+    channel = session.client.update_channel(
+        channel_id,
+        url=_address(url) if url else None,
+        event_types=event_types,
+        description=description,
+        account_ids=_accounts(account),
+        quiet_hours=quiet_hours,
+        digest=digest,
+        language=language,
+        active=active,
+    )
+    session.output.one(document(channel), tables.channel)
+
+
+@command("delete", "contentgen channel delete 3")
+def delete(session: Session, channel_ids: ChannelIds, yes: Yes = False) -> int:
+    """Delete channels with what is held for them. On a terminal it prompts before that."""
+    subject = f"{len(channel_ids)} channels" if len(channel_ids) > 1 else f"channel {channel_ids[0]}"
+    session.confirm(f"Delete {subject}?", yes=yes)
+
+    def deleted(channel_id: int) -> Document:
+        session.client.delete_channel(channel_id)
+        return {"channel_id": channel_id, "deleted": True}
+
+    return each(session, channel_ids, deleted, "channel {channel_id} is deleted")
+
+
+@command("test", "contentgen channel test 3")
+def test(session: Session, channel_id: ChannelId) -> int:
+    """Send a test message now, and show how that went; exit status 1 if it failed."""
+    answer = document(session.client.test_channel(channel_id))
+    session.output.one(answer, tables.tested)
+    return Status.DONE if answer["delivered"] else Status.FAILED

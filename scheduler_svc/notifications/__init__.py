@@ -1,0 +1,1 @@
+"""Channels: what happens is gathered into messages to people, which go out as the deliveries of webhooks do."""
