@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 
 from console_svc.articles.texts import visible
+from console_svc.web.filters import given
 from console_svc.web.language import NAMES, PageText, Texts, language_of, plural, text
 from console_svc.web.security import CSRF_FIELD, page_before
 from contentgen.submit_fields import BRIEF
@@ -44,6 +45,7 @@ class Renderer:
             "language": texts.language,
             "path": request.url.path,
             "address": address,
+            "filters": given(request, getattr(request.state, "filters", {}), texts),
             "here": page_before(request) if request.method == "POST" else address,  # shown by a GET, if anything
         }
         return self._environment.get_template(template).render({**common_values, **values})
