@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.site import NOT_FOUND, Page, Site
+from console_svc.web.language import text
 from console_svc.web.schedulers import Schedulers
 from console_svc.web.security import OwnNames, SecurityHeaders
 from console_svc.web.values import bound_ids_of_paths
@@ -46,6 +47,7 @@ def build(settings: ConsoleSettings, metrics: ConsoleMetrics) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         site = Site(settings, Schedulers(settings), metrics)
+        app.state.site = site
         app.router.routes.extend(_under(settings.console_prefix, routes(site)))
         try:
             yield
@@ -98,5 +100,6 @@ async def _healthy(_: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-async def _no_such_page(_: Request, __: Exception) -> Response:
-    return PlainTextResponse("There is no such page.\n", NOT_FOUND)
+async def _no_such_page(request: Request, _: Exception) -> Response:
+    site: Site = request.app.state.site
+    return site.failure(request, site.session(request), text("There is no such page."), NOT_FOUND)

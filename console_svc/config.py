@@ -52,6 +52,8 @@ class ConsoleSettings(ServiceSettings):
     insecure: bool = False
     """Allow an address wider than loopback without TLS, its own or the schedulers', to try out: tokens pass the network
     in plaintext."""
+    console_design: bool = False
+    """Whether the page /design shows what pages are made of, for those who change them. `contentgen dev` sets it."""
     metrics_listen: ListenAddress | None = None
     """host:port for /metrics, /livez and /readyz; unset: none."""
     log_level: LogLevel = "info"

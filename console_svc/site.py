@@ -18,8 +18,9 @@ from starlette.routing import Route
 from console_svc.articles.sandbox import ArticleSandbox
 from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
+from console_svc.web.filters import Filters, given
 from console_svc.web.forms import text_of, with_form
-from console_svc.web.language import COOKIE, NAMES, refused, text
+from console_svc.web.language import COOKIE, NAMES, Texts, refused, text
 from console_svc.web.live import LiveTasks
 from console_svc.web.rendering import Renderer
 from console_svc.web.schedulers import Schedulers
@@ -27,10 +28,16 @@ from console_svc.web.security import CSRF_FIELD, SignInTries, address_of, is_loc
 from console_svc.web.sessions import AGE_LIMIT, REVOKED, SIGNED_OUT, SIGNED_OUT_EVERYWHERE, Session, Sessions
 from console_svc.web.standing import Count
 from console_svc.web.work import Work, WorkRegistry, soon
-from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
+from contentgen import RequestError, Unauthenticated, Unavailable
 
 NO_CONTENT, SEE_OTHER = 204, 303
 BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, BROKEN, AWAY = 400, 401, 403, 404, 409, 500, 503
+HEADINGS = {
+    FORBIDDEN: text("You may not do this"),
+    NOT_FOUND: text("Not found"),
+    BROKEN: text("Something is broken here"),
+}
+"""Of the pages that say what is wrong, by their status."""
 TOKENS_INTERVAL = 10.0
 """Seconds for which schedulers that ask for tokens are not asked again whether they do."""
 FOREIGN_FORM = text("This form is not from this page, or too old. Reload the page.")
@@ -87,9 +94,11 @@ class Page:
         return [method.route(self._site, method) for method in methods if hasattr(method, "route")]
 
 
-def get(path: str, *, everybody: bool = False) -> Callable[[Marked], Marked]:
-    """Marks a method that only shows something. `everybody`: nobody has to sign in."""
-    return _marks(lambda site, method: site.route("GET", path, method if everybody else site.signed_in(method)))
+def get(path: str, *, everybody: bool = False, filters: Filters | None = None) -> Callable[[Marked], Marked]:
+    """Marks a method that only shows something. `everybody`: nobody has to sign in. `filters`: those of its address."""
+    return _marks(
+        lambda site, method: site.route("GET", path, method if everybody else site.signed_in(method), filters)
+    )
 
 
 def post(path: str, *, everybody: bool = False, calls: bool = True) -> Callable[[Marked], Marked]:
@@ -183,6 +192,7 @@ class Site:
             if session and request.headers.get("hx-request", WITH_NOTICES) == WITH_NOTICES
             else (),
         }
+        bad = bad or given(request, getattr(request.state, "filters", {}), Texts("")).unknown
         return HTMLResponse(self.renderer.text(request, template, {**common_values, **values}), BAD if bad else status)
 
     def offered(self, session: Session | None) -> Sequence[Link]:
@@ -200,6 +210,7 @@ class Site:
         """Returns the page that says what is wrong. `fields`: of a form, to be sent once more."""
         is_away = status == AWAY
         values = {"message": message, "away": is_away, "tries": is_away and request.method == "GET", "fields": fields}
+        values |= {"status": status, "headings": HEADINGS}
         return self.render(request, "web/error.html", values, session, status=status)
 
     def session(self, request: Request) -> Session | None:
@@ -235,20 +246,22 @@ class Site:
             samesite="strict",
         )
 
-    def route(self, method: str, path: str, serve: Served) -> Route:
+    def route(self, method: str, path: str, serve: Served, filters: Filters | None = None) -> Route:
         """Returns a route whose answers are measured, and which answers whatever happens."""
 
         async def served(request: Request) -> Response:
-            start, status = time.monotonic(), BROKEN
+            start, status, request.state.filters = time.monotonic(), BROKEN, filters or {}
             try:
                 response = await serve(request)
                 status = response.status_code
             except HTTPException as refusal:
                 status = refusal.status_code
-                response = self.failure(request, None, refusal.detail, status)
+                response = self.failure(request, self.session(request), refusal.detail, status)
             except Exception:  # noqa: BLE001 - whatever it is, somebody waits for an answer
                 _log.exception("a page failed", action="page.failed", page=path)
-                response = self.failure(request, None, "The console has failed. Its log says why.", BROKEN)
+                response = self.failure(
+                    request, self.session(request), "The console has failed. Its log says why.", BROKEN
+                )
             self.metrics.answered(path, request.method, status, time.monotonic() - start)
             return response
 
@@ -304,8 +317,8 @@ class Site:
         except Unavailable:
             return self._away(request, session)
         except RequestError as error:
-            status = NOT_FOUND if isinstance(error, ResourceNotFoundException) else BAD
-            return self.failure(request, session, refused(error), status)
+            statuses = {"NOT_FOUND": NOT_FOUND, "PERMISSION_DENIED": FORBIDDEN}
+            return self.failure(request, session, refused(error), statuses.get(error.code or "", BAD))
 
     def _away(self, request: Request, session: Session | None) -> Response:
         """Returns a page that tries again by itself; for a form one that does not."""

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from console_svc.site import Link, Page, get, post, present
 from console_svc.tasks import history
+from console_svc.web.filters import Filter
 from console_svc.web.forms import Form, text_of, typed_of
 from console_svc.web.language import PageText, filled, plural, text
 from console_svc.web.paging import PAGE_SIZE, first_of, taken
@@ -32,7 +33,7 @@ SAMPLE = 3
 class Accounts(Page):
     link = Link("/accounts", "Accounts", 90, "AccountService/ListAccounts")
 
-    @get("/accounts")
+    @get("/accounts", filters={"name": Filter("Name")})
     async def list(self, request: Request, session: Session) -> Response:
         """Lists accounts by id. `name` selects those whose name has it; `page` counts from 1."""
         name = request.query_params.get("name", "").strip()

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console_svc.site import Link, Page, get
+from console_svc.web.filters import Filter
 from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import text
 from console_svc.web.paging import MAX_FETCH, PAGE_SIZE
@@ -19,15 +20,25 @@ from contentgen import AuditEvent, InvalidArgument
 
 MAX_EXAMINED = 5_000
 """Events that a page reads to find those of an outcome."""
-OUTCOMES = ("ok", "refused")
+OUTCOMES = (text("ok"), text("refused"))
 _CONDITIONS = ("actor", "account", "method", "outcome", "from", "to", "before")
 _LINKED = re.compile(r"(task|content|account|schedule|webhook):([\w-]+)")
+
+
+FILTERS = {
+    "actor": Filter(text("Who")),
+    "account": Filter(text("Account")),
+    "method": Filter(text("Call")),
+    "outcome": Filter(text("Outcome"), OUTCOMES),
+    "from": Filter(text("From")),
+    "to": Filter(text("To")),
+}
 
 
 class Audit(Page):
     link = Link("/audit", "Audit", 110, "AuditService/ListAuditEvents")
 
-    @get("/audit")
+    @get("/audit", filters=FILTERS)
     async def show(self, request: Request, session: Session) -> Response:
         """Lists events, the newest first. `before` selects earlier ones, which is how the next page begins."""
         search = _Search(request, session)

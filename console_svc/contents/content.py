@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 
 from console_svc.articles.texts import SHOWN, Picture, Pictures, as_written
 from console_svc.site import BAD, CONFLICT, EDITING, NOT_FOUND, SEE_OTHER, Link, NotDone, Page, Site, get, post, present
+from console_svc.web.filters import Filter
 from console_svc.web.forms import BadValue, Form, lines, texts_of, typed_of
 from console_svc.web.language import refused, text
 from console_svc.web.paging import MAX_FETCH, PAGE_SIZE, all_of, first_of
@@ -54,10 +55,21 @@ _CONDITIONS = ("query", "account", "category", "label", "score", "before")
 _SENT_BACK = re.compile(r"\s*→ (task-[0-9a-f]+)\Z")
 
 
+FILTERS = {
+    "query": Filter(text("Words")),
+    "account": Filter(text("Account")),
+    "category": Filter(text("Category")),
+    "label": Filter(text("Label")),
+    "score": Filter(text("Score at least")),
+    "review": Filter(text("Review"), REVIEW_STATES),
+    "publish": Filter(text("Publication"), PUBLISH_STATES),
+}
+
+
 class Contents(Page):
     link = Link("/contents", "Contents", 50, "ContentService/ListContents", EDITING)
 
-    @get("/contents")
+    @get("/contents", filters=FILTERS)
     async def show(self, request: Request, session: Session) -> Response:
         """Lists contents, the newest first. `before` selects those made earlier, which is how the next page begins."""
         params = request.query_params

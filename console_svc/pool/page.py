@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from console_svc.pool.calendar import by_day, row_of, span_of, week_of
 from console_svc.site import EDITING, Link, NotDone, Page, get, post, present
+from console_svc.web.filters import Filter
 from console_svc.web.forms import Form, texts_of, typed_of
 from console_svc.web.language import refused, text
 from console_svc.web.paging import MAX_FETCH, fetched, first_of, page_number, page_of
@@ -27,10 +28,19 @@ DAY_SHOWS = 8
 MAX_ATTEMPTS = 200
 
 
+PUBLISH_STATES: Sequence[PublishStatus] = get_args(PublishStatus)
+FILTERS = {
+    "account": Filter(text("Account")),
+    "state": Filter(text("State"), PUBLISH_STATES),
+    "from": Filter(text("From day")),
+    "to": Filter(text("To day")),
+}
+
+
 class PublishPool(Page):
     link = Link("/pool", "Publish pool", 60, "ContentService/ListPublishPool", EDITING)
 
-    @get("/pool")
+    @get("/pool", filters=FILTERS)
     async def show(self, request: Request, session: Session) -> Response:
         search, number = PoolSearch(request, session), page_number(request)
         entries: list[PublishPoolEntry] = []
@@ -45,7 +55,7 @@ class PublishPool(Page):
         }
         return self._render(request, "pool/list.html", search, values, session)
 
-    @get("/pool/calendar")
+    @get("/pool/calendar", filters={**FILTERS, "month": Filter(text("Month")), "week": Filter(text("Week"))})
     async def calendar(self, request: Request, session: Session) -> Response:
         search = PoolSearch(request, session)
         today = datetime.now(search.zone).date()
@@ -137,7 +147,6 @@ def _back(form: FormData) -> str:
     return back if back.partition("?")[0] in {"/pool", "/pool/calendar"} else "/pool"
 
 
-PUBLISH_STATES: Sequence[PublishStatus] = get_args(PublishStatus)
 OPEN: Sequence[PublishStatus] = ("pending", "publishing", "failed")
 """What is shown where no state is asked for."""
 _CONDITIONS = ("account", "from", "to", "month", "week")

@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from console_svc.site import EDITING, Link, Page, get, post, present
 from console_svc.submits.fields import OF_A_SCHEDULE, TYPED, as_typed, read
+from console_svc.web.filters import Filter
 from console_svc.web.forms import Form, lines, texts_of
 from console_svc.web.language import ZH, Texts, language_of, refused, text
 from console_svc.web.paging import account_page
@@ -39,7 +40,7 @@ GONE = text("There is no such schedule.")
 class Schedules(Page):
     link = Link("/schedules", "Schedules", 70, "ScheduleService/ListSchedules", EDITING)
 
-    @get("/schedules")
+    @get("/schedules", filters={"account": Filter("Account")})
     async def show(self, request: Request, session: Session) -> Response:
         schedules, page = await account_page(request, session.client.iter_schedules, session.accounts.number)
         rows = [runs_of(schedule, language_of(request)) for schedule in schedules]

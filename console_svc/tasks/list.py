@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from console_svc.site import Link, Page, get
+from console_svc.web.filters import Filter
 from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import language_of, text
 from console_svc.web.live import Move
@@ -114,10 +115,23 @@ MOVES = {
 """What can be done with many tasks, and the methods that it needs."""
 
 
+FILTERS = {
+    "topic": Filter(text("Topic")),
+    "account": Filter(text("Account")),
+    "status": Filter(text("State"), STATES),
+    "worker": Filter(text("Worker")),
+    "label": Filter(text("Labels")),
+    "reason": Filter(text("Error reason")),
+    "schedule": Filter(text("Schedule no.")),
+    "after": Filter(text("Created from")),
+    "before": Filter(text("until before")),
+}
+
+
 class Tasks(Page):
     link = Link("/tasks", "Tasks", 30, "TaskService/ListTasks")
 
-    @get("/tasks")
+    @get("/tasks", filters=FILTERS)
     async def show(self, request: Request, session: Session) -> Response:
         """Lists tasks, the newest first. `page` is the API's token of a page. An id as topic leads to its task."""
         search = TaskSearch(request.query_params, session)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console_svc.site import NOT_FOUND, Link, NotDone, Page, get, post, present
+from console_svc.web.filters import Filter
 from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import filled, plural, refused, text
 from console_svc.web.paging import account_page, fetched, page_number, page_of
@@ -39,7 +40,7 @@ EVENT_TYPES: Sequence[EventType] = [name for name in get_args(EventType) if name
 class Webhooks(Page):
     link = Link("/webhooks", "Webhooks", 100, "WebhookService/ListWebhooks")
 
-    @get("/webhooks")
+    @get("/webhooks", filters={"account": Filter("Account")})
     async def show(self, request: Request, session: Session) -> Response:
         webhooks, page = await account_page(request, session.client.iter_webhooks, session.accounts.number)
         values = {"webhooks": webhooks, **page}

@@ -42,7 +42,7 @@ def _environment(data: Path) -> dict[str, str]:
     if not variables.get("CONTENTGEN_CONSOLE_LISTEN") and _taken(DEFAULT_CONSOLE):
         variables["CONTENTGEN_CONSOLE_LISTEN"] = f"{DEFAULT_CONSOLE[0]}:0"
     creator = {} if variables.get("CREATOR_CLI_PATH") else demo_creator(data / "creator")
-    return {**variables, **creator, "CONTENTGEN_DATA_DIR": str(data)}
+    return {"CONTENTGEN_CONSOLE_DESIGN": "on", **variables, **creator, "CONTENTGEN_DATA_DIR": str(data)}
 
 
 def _taken(address: tuple[str, int]) -> bool:

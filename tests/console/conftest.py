@@ -206,7 +206,7 @@ def opened_place(databases: Databases, template: str) -> Iterator[Place]:
             CREATOR_DEMO_SECONDS="0.5",
             CREATOR_CLI_PATH=str(_creator(stack.folder)),
         ).start()
-        console = Console(stack.folder, scheduler.target).start()
+        console = Console(stack.folder, scheduler.target, CONTENTGEN_CONSOLE_DESIGN="on").start()
         with ContentGenerationClient(scheduler.target, token=OPERATOR) as client:
             account = client.create_account("press")["account_id"]
             client.create_account("newcomer")

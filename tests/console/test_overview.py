@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
 import pytest
 from babel.messages.catalog import Catalog
+from jinja2.runtime import Context
 from playwright.sync_api import Page, expect
 
 from console_svc.overview.diagnosis import FRESH
 from console_svc.web.language import ENGLISH, ZH, Texts, plural, refused
+from console_svc.web.rendering import ago, length_of_time
 from contentgen import RequestError
 from tests.console.conftest import REVIEWER, Place
 from tests.harness.console import Visitor
@@ -127,6 +132,16 @@ def test_the_text_of_one_thing_is_not_that_of_several() -> None:
     ]
     several = plural("Cancelled {n} task.", "Cancelled {n} tasks.")
     assert (texts(several, n=1), Texts(ZH)(several, n=1)) == ("Cancelled 1 task.", "已取消 1 个任务。")
+
+
+def test_lengths_and_ages_are_said_in_the_language_of_the_page() -> None:
+    english, chinese = ({"_": Texts(language)} for language in (ENGLISH, ZH))
+    lengths = [length_of_time(cast("Context", english), seconds) for seconds in (None, 0, 65, 1_800, 7_805, 90_000)]
+    assert lengths == ["", "0 s", "1 min 5 s", "30 min", "2 h 10 min", "1 d 1 h"]
+    assert length_of_time(cast("Context", chinese), 1_800) == "30 分钟"
+    past, future = (datetime.now(UTC) + timedelta(seconds=seconds) for seconds in (-310, 7_500))
+    assert ago(cast("Context", chinese), past.isoformat()) == "5 分钟前"
+    assert ago(cast("Context", english), future.isoformat()) == "in 2 h"
 
 
 def test_a_refusal_is_said_in_both_languages_and_is_no_html() -> None:

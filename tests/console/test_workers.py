@@ -46,8 +46,13 @@ def test_a_worker_is_drained_and_undrained(place: Place, page: Page) -> None:
     expect(page.get_by_role("list", name="Slots of worker-1")).to_contain_text("closed")
     assert questions == ["Drain worker-1? It finishes what it runs, and takes nothing new."]
     page.get_by_role("button", name="Undrain").click()
-    expect(page.locator(".notice")).to_contain_text("worker-1 takes tasks again")
+    expect(page.locator("#notices")).to_contain_text("worker-1 takes tasks again")
     expect(page.get_by_role("heading", name="worker-1")).to_contain_text("taking tasks")
+    start_time = page.get_by_role("row", name="serving").locator("time")
+    expect(start_time).to_have_text(re.compile(r"\bago|now"))
+    expect(start_time).to_have_attribute("title", re.compile(r"\d:\d\d:\d\d"))
+    page.reload()
+    expect(page.locator("#notices")).to_be_empty()
 
 
 def test_a_worker_is_resized(operator: Visitor) -> None:

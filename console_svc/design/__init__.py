@@ -1,0 +1,1 @@
+"""Design: what pages are made of, for those who change them."""
