@@ -46,7 +46,8 @@ document.addEventListener("DOMContentLoaded", () => {
   const mark = ({ before, after, line }) => {
     const { selectionStart: start, selectionEnd: end, value } = body;
     if (line) {
-      insert(line, value.lastIndexOf("\n", start - 1) + 1);
+      insert(line, start && value.lastIndexOf("\n", start - 1) + 1);
+      body.setSelectionRange(start + line.length, end + line.length);
       return;
     }
     insert(before + value.slice(start, end) + after, start, end);

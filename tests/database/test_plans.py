@@ -82,6 +82,7 @@ _FILLED = f"""
     ALTER SEQUENCE content_seq RESTART 1000001;
     INSERT INTO content_revisions SELECT content_id, number, '', now(), '', 'body', '', '', '', ''
         FROM contents, generate_series(1, 2) AS number;
+    INSERT INTO content_assignments SELECT content_id, 'anna', 'boris' FROM contents;
     INSERT INTO assets (sha256, size, complete, media_type)
         SELECT lpad(to_hex(k), 64, '0'), 1, true, 'image/png' FROM generate_series(0, 999) AS k;
     INSERT INTO content_assets (content_id, position, account_id, name, sha256)
@@ -816,6 +817,7 @@ def test_a_search_of_few_rejected_contents_looks_at_each(backlog: Backlog, scope
 
 
 MATCHES_NOTHING = [
+    ContentFilter(assignee="anna", category="none"),
     ContentFilter(publish_status=PublishStatus.FAILED),
     ContentFilter(labels={"team": "none", "all": "x"}),
     ContentFilter(category="none", min_quality_score=9.0, created_before=datetime(2020, 1, 1, tzinfo=UTC)),
