@@ -816,8 +816,16 @@ def test_a_search_of_few_rejected_contents_looks_at_each(backlog: Backlog, scope
     assert not any("content_grams" in plan.statement for plan in plans)
 
 
+@planned_anew
+@pytest.mark.parametrize("oldest_first", [False, True])
+def test_what_is_assigned_is_found_by_its_index(backlog: Backlog, oldest_first: bool) -> None:
+    """Where the planner knows of few contents, it reads all for as many as a page examines."""
+    assigned, page = content_plans(backlog, ALL, ContentFilter(assignee="anna"), oldest_first=oldest_first)
+    check([assigned], 50 + CONTENTS_EXAMINED)
+    check([page], MAX_BUFFERS_AN_EXAMINED_ROW * CONTENTS_EXAMINED, scans={"contents"})
+
+
 MATCHES_NOTHING = [
-    ContentFilter(assignee="anna", category="none"),
     ContentFilter(publish_status=PublishStatus.FAILED),
     ContentFilter(labels={"team": "none", "all": "x"}),
     ContentFilter(category="none", min_quality_score=9.0, created_before=datetime(2020, 1, 1, tzinfo=UTC)),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -197,15 +198,15 @@ def page(columns: str, of: Selection) -> sa.TextClause:
 _HELD = "CASE WHEN review_claim_expire_time > now() THEN {} END"
 _CLAIM_END = _HELD.format(shown_time("review_claim_expire_time"))
 
-_ASSIGNED = "(SELECT {} FROM content_assignments AS y WHERE y.content_id = contents.content_id)"
-_ASSIGNMENT = ("assignee", "assigner", "assign_time")
+_ASSIGNMENT = """(SELECT jsonb_build_array(y.assignee, y.assigner, extract(epoch FROM y.assign_time))
+    FROM content_assignments AS y WHERE y.content_id = contents.content_id)"""
 
 # In the order of the fields of `Content`.
 _META = f"""content_id, account_id, task_key, title, {{bodies}}, summary, category, images, word_count, quality_score,
     review_status, review_comment, create_time, coalesce(cover_image, images ->> 0, ''), revision, etag,
     reviewer, review_time, {_HELD.format("review_holder")}, {_CLAIM_END},
     {ENTRY_STATUS}, superseded_by_content_id, usage, model,
-    {", ".join(map(_ASSIGNED.format, _ASSIGNMENT))}, {{named}}"""
+    {_ASSIGNMENT}, {{named}}"""
 # What its result names, in order.
 _NAMED = """(
         SELECT jsonb_agg(jsonb_build_array(n.reason, n.name, n.sha256, a.media_type, a.size, a.width, a.height)
@@ -215,13 +216,14 @@ _NAMED = """(
         WHERE n.content_id = contents.content_id) AS named"""
 WHOLE = _META.format(bodies="body, html_body", named=_NAMED)
 LISTED = _META.format(bodies="'', ''", named=_NAMED)
-_FIELDS = [field.name for field in fields(Content)][:-2]
-"""All but `assets` and `left_out`, which come from `named`."""
+_FIELDS = [field.name for field in fields(Content)][:-5]
+"""All but the assignment, and `assets` and `left_out`, which come from `named`."""
 
 
 def content(*row: Any) -> Content:
     """Returns the content in a row of `WHOLE` or `LISTED`."""
-    *columns, named = row
+    *columns, assignment, named = row
+    assignee, assigner, assign_time = assignment or ("", "", None)
     values = dict(zip(_FIELDS, columns, strict=True))
     publish_status = values["publish_status"]
     return Content(
@@ -234,8 +236,9 @@ def content(*row: Any) -> Content:
             "superseded_by_content_id": values["superseded_by_content_id"] or 0,
             "usage": values["usage"] or {},
             "model": values["model"] or "",
-            "assignee": values["assignee"] or "",
-            "assigner": values["assigner"] or "",
+            "assignee": assignee,
+            "assigner": assigner,
+            "assign_time": None if assign_time is None else datetime.fromtimestamp(assign_time, UTC),
             "assets": tuple(Asset(*asset) for reason, *asset in named or () if reason is None),
             "left_out": tuple(LeftOut(name, reason) for reason, name, *_ in named or () if reason is not None),
         }
