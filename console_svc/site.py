@@ -19,7 +19,7 @@ from console_svc.articles.sandbox import ArticleSandbox
 from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.web.filters import Filters, given
-from console_svc.web.forms import text_of, with_form
+from console_svc.web.forms import MAX_FORM, text_of, with_form
 from console_svc.web.language import COOKIE, NAMES, Texts, refused, text
 from console_svc.web.live import LiveTasks
 from console_svc.web.rendering import Renderer
@@ -101,14 +101,16 @@ def get(path: str, *, everybody: bool = False, filters: Filters | None = None) -
     )
 
 
-def post(path: str, *, everybody: bool = False, calls: bool = True) -> Callable[[Marked], Marked]:
+def post(
+    path: str, *, everybody: bool = False, calls: bool = True, limit: int = MAX_FORM
+) -> Callable[[Marked], Marked]:
     """Marks a method for a form, which has to hold the session's CSRF token: `parts.html` has its field.
 
-    `calls`: whether it needs a scheduler at once.
+    `calls`: whether it needs a scheduler at once. `limit`: bytes that it may have, files included.
     """
     return _marks(
         lambda site, method: site.route(
-            "POST", path, method if everybody else site.signed_in(site.form(method, calls=calls))
+            "POST", path, method if everybody else site.signed_in(site.form(method, calls=calls, limit=limit))
         )
     )
 
@@ -290,9 +292,9 @@ class Site:
 
         return served
 
-    def form(self, handler: Handler, *, calls: bool) -> Handler:
+    def form(self, handler: Handler, *, calls: bool, limit: int) -> Handler:
         async def served(request: Request, session: Session, **parameters: Any) -> Response:
-            own_request = await _genuine(request, session)
+            own_request = await _genuine(request, session, limit)
             if own_request is None:
                 return self.failure(request, session, FOREIGN_FORM, FORBIDDEN)
             for call in self.when_changed:
@@ -373,11 +375,11 @@ def _limited(request: Request, session: Session) -> Request:
     return request if is_named or not session.account_id else _OfAccount(request, session.account_id)
 
 
-async def _genuine(request: Request, session: Session) -> Request | None:
+async def _genuine(request: Request, session: Session, limit: int) -> Request | None:
     """Returns the request with its form; None if that is of no page of this session."""
     if not same_origin(request):
         return None
-    form_request = await with_form(request)
+    form_request = await with_form(request, limit)
     return form_request if same_text(text_of(await form_request.form(), CSRF_FIELD), session.csrf) else None
 
 

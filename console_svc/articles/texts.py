@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 if TYPE_CHECKING:  # the sandbox needs no client
     from contentgen import Asset
@@ -106,7 +106,8 @@ class Pictures:
         """Returns the picture of an address in an article, such as `asset:cover.png`."""
         if source.startswith(_OURS):
             name = source.removeprefix(_OURS)
-            return self.assets.get(name, Picture(name, "", shown=False))
+            picture = self.assets.get(name) or self.assets.get(unquote(name))  # as Markdown writes it in HTML
+            return picture or Picture(name, "", shown=False)
         return Picture(source, source if is_web(source) else "", shown=False)
 
     def all(self, images: Sequence[str]) -> Sequence[Picture]:

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from console_svc.articles.texts import SHOWN, Picture, Pictures, as_written
+from console_svc.contents.history import entries_of
 from console_svc.site import BAD, CONFLICT, EDITING, NOT_FOUND, SEE_OTHER, Link, NotDone, Page, Site, get, post, present
 from console_svc.web.filters import Filter
 from console_svc.web.forms import BadValue, Form, lines, texts_of, typed_of
@@ -51,7 +52,7 @@ LABELS = {
 REVIEW_STATES: Sequence[ReviewStatus] = get_args(ReviewStatus)
 PUBLISH_STATES: Sequence[PublishStatus] = get_args(PublishStatus)
 NOT_READ = text("An account is a number, a score too, and a label is like team=news.")
-_CONDITIONS = ("query", "account", "category", "label", "score", "before")
+_CONDITIONS = ("query", "bodies", "account", "category", "label", "score", "assignee", "before")
 _SENT_BACK = re.compile(r"\s*→ (task-[0-9a-f]+)\Z")
 
 
@@ -90,6 +91,8 @@ class Contents(Page):
                     min_quality_score=float(typed["score"]) if "score" in typed else None,
                     created_before=typed.get("before"),
                     query=typed.get("query", ""),
+                    search_bodies="bodies" in typed,
+                    assignee=named_user(session, typed.get("assignee", "")),
                     page_size=PAGE_SIZE + 1,
                 ),
                 PAGE_SIZE,
@@ -113,6 +116,14 @@ class Contents(Page):
             "problem": problem,
         }
         return self._site.render(request, "contents/list.html", values, session, bad=problem)
+
+
+ME = "me"
+"""Stands in filters for whoever has signed in."""
+
+
+def named_user(session: Session, name: str) -> str:
+    return session.user if name == ME else name
 
 
 def read_label(text: str) -> dict[str, str]:
@@ -165,6 +176,7 @@ async def changes(site: Site, old: Mapping[str, object], new: Mapping[str, objec
 
 
 ABSENT = text("There is no such content.")
+CHANGED = text("Someone has changed it since you read it. This is the present version: read it again.")
 
 
 class ContentPage(Page):
@@ -172,10 +184,11 @@ class ContentPage(Page):
     async def show(self, request: Request, session: Session, content_id: int) -> Response:
         content = present(await session.client.get_content(content_id), ABSENT)
         client, may = session.client, session.may
-        article, brief, revisions, attempts, entry = await asyncio.gather(
+        article, brief, revisions, comments, attempts, entry = await asyncio.gather(
             article_of(self._site, content),
             brief_of(session, content),
             permitted(may("ContentService/ListContentRevisions"), all_of(client.iter_content_revisions(content_id))),
+            permitted(may("ContentService/ListComments"), all_of(client.iter_comments(content_id))),
             permitted(may("ContentService/ListPublishAttempts"), all_of(client.iter_publish_attempts(content_id))),
             _entry(session, content),
         )
@@ -184,7 +197,10 @@ class ContentPage(Page):
             "content": content,
             "article": article,
             "brief": brief,
+            "replaced": await self._replaced(session, content, brief),
             "revisions": revisions,
+            "history": entries_of(content, revisions or (), comments or ()),
+            "shown": SHOWN,
             "old": old,
             "new": new,
             "changes": await changes(self._site, old, new) if old and new else [],
@@ -197,6 +213,15 @@ class ContentPage(Page):
             and may("ContentService/ReopenContent"),
         }
         return self._site.render(request, "contents/content.html", values, session)
+
+    async def _replaced(self, session: Session, content: Content, brief: Task | None) -> dict[str, object] | None:
+        """Returns what a content was written in place of, and what differs; None if it was not, or that is gone."""
+        old_id = brief and brief["regenerates_content_id"]
+        old = await session.client.get_content(old_id) if old_id else None
+        if old is None:
+            return None
+        article, changed = await asyncio.gather(article_of(self._site, old), changes(self._site, old, content))
+        return {"content": old, "article": article, "changes": changed}
 
     @post("/contents/{content_id:int}/reopen")
     async def reopen(self, _: Request, session: Session, content_id: int) -> Response:
@@ -279,7 +304,7 @@ class Edit(Page):
                 if new_texts:
                     await session.client.update_content(content_id, **new_texts, etag=etag)
                     session.tell("Saved.")
-                return RedirectResponse(self._back(request), SEE_OTHER)
+                return RedirectResponse(back_of(self._site, request), SEE_OTHER)
         except EtagMismatchException:
             content = await session.client.get_content(content_id)
         except (Unauthenticated, Unavailable):
@@ -321,7 +346,8 @@ class Edit(Page):
             "conflict": conflict,
             "editor": revisions[-1]["author"] if revisions else "",
             "theirs": _texts(content) if content else {},
-            "back": self._back(request),
+            "back": back_of(self._site, request),
+            "assets": content["assets"] if content else (),
             "names": TEXTS,
             "preview": None,
             "changes": [],
@@ -330,11 +356,12 @@ class Edit(Page):
         }
         return self._site.render(request, "contents/edit.html", values, session, status=status)
 
-    def _back(self, request: Request) -> str:
-        """Returns the page that led here."""
-        address = request.query_params.get("back", "")
-        is_own = is_local(address) and address.startswith(self._site.path("/"))
-        return address if is_own else self._site.path(f"/contents/{request.path_params['content_id']}")
+
+def back_of(site: Site, request: Request) -> str:
+    """Returns the page that led here."""
+    address = request.query_params.get("back", "")
+    is_own = is_local(address) and address.startswith(site.path("/"))
+    return address if is_own else site.path(f"/contents/{request.path_params['content_id']}")
 
 
 def _texts(content: Content) -> dict[str, str]:

@@ -18,7 +18,17 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from console_svc.contents.content import ABSENT, answering_task, article_of, brief_of, claimed, read_label, sent_back
+from console_svc.contents.content import (
+    ABSENT,
+    CHANGED,
+    answering_task,
+    article_of,
+    brief_of,
+    claimed,
+    named_user,
+    read_label,
+    sent_back,
+)
 from console_svc.site import BAD, CONFLICT, EDITING, NO_CONTENT, Link, Page, get, post, present
 from console_svc.web.forms import Form, text_of, texts_of, typed_of
 from console_svc.web.language import refused, text
@@ -38,7 +48,6 @@ MAX_COUNTED = 99
 MAX_TRIES = 10
 """Articles that others may take while one is being opened."""
 DECIDED = text("Someone else has decided already.")
-CHANGED = text("Someone has changed it since you read it. This is the present version: read it again.")
 
 
 async def articles_waiting(session: Session) -> str:
@@ -291,7 +300,7 @@ def _ids(text: str) -> list[int]:
     return ids_of(text.split(",")[:100])
 
 
-_FIELDS = ("account", "category", "label", "score")
+_FIELDS = ("account", "category", "label", "score", "assignee")
 
 
 class Place(NamedTuple):
@@ -341,7 +350,12 @@ class QueueSearch(Form):
     async def page(self, session: Session, **more: Any) -> tuple[list[Content], bool]:
         """Returns the first contents that wait, `PAGE_SIZE` at most, and whether others follow."""
         conditions = {**self._conditions, **more}
-        waiting = session.client.iter_contents(review_status="pending_review", page_size=PAGE_SIZE + 1, **conditions)
+        waiting = session.client.iter_contents(
+            review_status="pending_review",
+            page_size=PAGE_SIZE + 1,
+            assignee=named_user(session, self.plain("assignee")),
+            **conditions,
+        )
         return await first_of(waiting, PAGE_SIZE)
 
 

@@ -1,4 +1,4 @@
-// Keeps what is typed while this tab is open, whatever happens to the page; saves by Ctrl+Enter or Ctrl+S.
+// Keeps what is typed while this tab is open, whatever happens to the page; saves by Ctrl+Enter or Ctrl+S; marks text.
 "use strict";
 
 document.addEventListener("DOMContentLoaded", () => {
@@ -33,5 +33,38 @@ document.addEventListener("DOMContentLoaded", () => {
       event.preventDefault();
       form.requestSubmit();
     }
+  });
+
+  const body = form.elements.body;
+  const bar = document.querySelector(".marks");
+  // As if it were typed, so that the browser can undo it.
+  const insert = (text, start, end = start) => {
+    body.focus();
+    body.setSelectionRange(start, end);
+    document.execCommand("insertText", false, text);
+  };
+  const mark = ({ before, after, line }) => {
+    const { selectionStart: start, selectionEnd: end, value } = body;
+    if (line) {
+      insert(line, start && value.lastIndexOf("\n", start - 1) + 1);
+      body.setSelectionRange(start + line.length, end + line.length);
+      return;
+    }
+    insert(before + value.slice(start, end) + after, start, end);
+    body.setSelectionRange(start + before.length, end + before.length);
+  };
+  bar.hidden = false;
+  bar.addEventListener("click", ({ target }) => {
+    const button = target.closest("button");
+    if (button) mark(button.dataset);
+  });
+  bar.addEventListener("change", ({ target }) => {
+    insert(target.value, body.selectionStart, body.selectionEnd);
+    target.value = "";
+  });
+  body.addEventListener("keydown", (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.key !== "b") return;
+    event.preventDefault();
+    mark(bar.querySelector("button").dataset);
   });
 });

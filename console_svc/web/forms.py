@@ -24,7 +24,7 @@ MAX_FORM = 8 << 20
 MAX_FORMS = 64 << 20
 """Bytes of all forms that arrive at a time: each takes up to one and a half times as much memory."""
 FORM_TIMEOUT = 60.0
-"""Seconds that a form may take to arrive."""
+"""Seconds that a form may take to arrive; one that may be larger than `MAX_FORM` has as much more."""
 UNREADABLE = text("This form can't be read. Reload the page.")
 _BAD, _LATE, _LARGE, _OTHER_TYPE, _BUSY = 400, 408, 413, 415, 503
 _BOUNDARY = r"[\w'()+,./:=?-]{1,70}"
@@ -136,7 +136,7 @@ async def with_form(request: Request, limit: int = MAX_FORM) -> Request:
         raise HTTPException(_OTHER_TYPE, UNREADABLE)
     bounded = _Bounded(request, limit)
     try:
-        async with asyncio.timeout(FORM_TIMEOUT):
+        async with asyncio.timeout(FORM_TIMEOUT * max(1, limit / MAX_FORM)):
             await bounded.form(max_files=1, max_part_size=limit)
     except TimeoutError:
         raise HTTPException(_LATE, text("The form took too long to arrive. Send it again.")) from None

@@ -111,8 +111,8 @@ class AssetMethods(Methods):
             InvalidArgument: it is too large, or the content or the account has as much as it may have.
 
         Example:
-            >>> asset = client.upload_asset(content_id, "cover.png", picture)
-            >>> content = client.update_content(content_id, cover_image="asset:cover.png")
+            >>> asset = client.upload_asset(content_id, "sources.txt", b"Where it comes from")
+            >>> print(asset["sha256"], asset["size"])
         """
         file = io.BytesIO(data) if isinstance(data, bytes) else data
         call: Any = self._stubs.contents.UploadAsset  # which takes a stream of requests
@@ -129,7 +129,8 @@ class AssetMethods(Methods):
             EtagMismatchException: it has changed since it was read.
 
         Example:
-            >>> content = client.remove_asset(content_id, "cover.png")
+            >>> for asset in client.get_content(content_id)["assets"]:
+            ...     content = client.remove_asset(content_id, asset["name"])
         """
         request = content_pb.RemoveAssetRequest(content_id=content_id, name=name, etag=etag)
         return (await self._call(self._stubs.contents.RemoveAsset, request)).content

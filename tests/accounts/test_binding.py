@@ -443,6 +443,10 @@ REACHING: dict[str, Check] = {
     "AuditService/ListAuditEvents": unnamed(OWN, accounts_of("events")),
     "ContentService/ListContents": unnamed(OWN, accounts_of("contents")),
     "ContentService/ReviewContent": of_object("content", decision="REVIEW_DECISION_APPROVE"),
+    "ContentService/RestoreContentRevision": of_object("content", revision=1),
+    "ContentService/UploadAsset": of_object("content", name="a.txt", chunk="YQ=="),
+    "ContentService/RemoveAsset": of_object("content", name="a.txt"),
+    "ContentService/AddComment": of_object("content", text="well done"),
     "ContentService/RegenerateContent": of_object("content", feedback="shorter"),
     "ContentService/UpdateContent": of_object(
         "content", "content.content_id", content={"title": "another"}, update_mask="title"

@@ -101,7 +101,10 @@ async def test_content_commands_print_the_golden_screens(
     await contentgen.play("contents")
 
 
-async def test_editing_commands_print_the_golden_screens(contentgen: Transcript, maker: Maker, tmp_path: Path) -> None:
+async def test_editing_commands_print_the_golden_screens(
+    contentgen: Transcript, maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     await maker("A finished one", "A text.")
     text = tmp_path / "article.md"
     text.write_text("A better text.", encoding="utf-8")

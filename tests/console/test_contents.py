@@ -7,10 +7,11 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.console.conftest import BORIS, NEWCOMER, Place
+from console_svc.web.forms import MAX_FORM
+from tests.console.conftest import BORIS, NEWCOMER, Place, present
 from tests.harness.console import Visitor
 from tests.harness.creators import SVG
-from tests.harness.pictures import sha256
+from tests.harness.pictures import png, sha256
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("anna")]
 
@@ -72,7 +73,63 @@ class TestContent:
         assert operator.get(f"/contents/{content_id}").status == 404
 
 
+class TestTeamwork:
+    def test_an_earlier_text_is_restored(self, place: Place, anna: Visitor, content_id: int) -> None:
+        title = place.content(content_id)["title"]
+        place.client.update_content(content_id, title="worse")
+        page = anna.get(f"/contents/{content_id}").says("Restore revision 1").lacks("Restore revision 2")
+        fields = page.hidden("restore")
+        anna.post(f"/contents/{content_id}/restore", {**fields, "revision": "1"}).says(
+            "Restored.", "Restore revision 2"
+        )
+        assert (place.content(content_id)["title"], place.content(content_id)["revision"]) == (title, 3)
+        anna.post(f"/contents/{content_id}/restore", {**fields, "revision": "2"}).says("Someone has changed it")
+        assert place.content(content_id)["revision"] == 3
+
+    def test_the_history_has_comments_and_who_is_to_review(self, place: Place, anna: Visitor, content_id: int) -> None:
+        anna.post(f"/contents/{content_id}/comment", {"text": "Is the <price> right?"}).says(
+            "Is the &lt;price&gt; right?"
+        )
+        page = anna.post(f"/contents/{content_id}/assign?back=/review/{content_id}", {"assignee": "anna"})
+        assert page.url.endswith(f"/review/{content_id}")
+        anna.get(f"/contents/{content_id}").says("To be reviewed by anna")
+        for address in ("/contents?assignee=me", "/review?assignee=me"):
+            assert place.content(content_id)["title"] in anna.get(address).text
+        anna.get("/contents?assignee=boris").says("No content is like that.")
+        anna.post(f"/contents/{content_id}/assign", {"assignee": ""}).lacks("To be reviewed by")
+
+    def test_a_rewrite_stands_beside_what_it_replaces(self, place: Place, anna: Visitor, content_id: int) -> None:
+        task = place.client.regenerate_content(content_id, "shorter")
+        new_id = place.client.wait(task["task_id"], timeout=60)["content_id"]
+        place.client.update_content(present(new_id), title="shorter now")
+        anna.get(f"/contents/{new_id}").says("Before:", f'href="/contents/{content_id}"', "What differs", "shorter now")
+
+    def test_words_are_found_in_bodies(self, place: Place, anna: Visitor, content_id: int) -> None:
+        place.client.update_content(content_id, body="写给ＡＩ的信")
+        query = quote("ai的信")
+        assert f"content-{content_id}" not in anna.get(f"/contents?query={query}").text
+        assert f"content-{content_id}" in anna.get(f"/contents?query={query}&bodies=yes").text
+
+
 class TestFiles:
+    def test_a_picture_is_uploaded_replaced_made_the_cover_and_removed(
+        self, place: Place, anna: Visitor, content_id: int
+    ) -> None:
+        address = f"/contents/{content_id}"
+        large, small = png() + bytes(MAX_FORM), png(shade=7)
+        upload = anna.get(address).hidden("upload")
+        anna.post(f"{address}/files", {**upload, "name": "图 1.png"}, file=large).says("Uploaded.")
+        anna.post(f"{address}/files", {**upload, "name": "late.png"}, file=small).says("Someone has changed it")
+        anna.post(f"{address}/files", {"name": "../a.png"}, file=small).says("Not done:")
+        anna.post(f"{address}/files", {"name": "图 1.png"}, file=small).says("Uploaded.")
+        anna.post(f"{address}/cover", {"name": "图 1.png"}).says("Saved.", "Cover picture")
+        content = place.content(content_id)
+        assert content["cover_image"] == "asset:图 1.png"
+        assert [asset["sha256"] for asset in content["assets"]][-1] == sha256(small)
+        place.client.update_content(content_id, body="![](<asset:图 1.png>)")
+        anna.get(address).says(f'<img src="/assets/{sha256(small)}/{quote("图 1.png")}" alt="" loading="lazy">')
+        anna.post(f"{address}/files/remove", {"name": "图 1.png"}).says("Removed.").lacks(sha256(small))
+
     def test_a_picture_is_shown_and_anything_else_is_saved(self, place: Place, anna: Visitor) -> None:
         content = place.article("pictures")
         cover, svg = content["assets"]
@@ -132,9 +189,25 @@ class TestEditor:
         expect(page.locator("#preview .difference ins").first).to_be_visible()
         page.goto("/contents")
         page.goto(f"/contents/{content_id}/edit")
+        expect(page.get_by_label("Title", exact=True)).to_be_focused()
         expect(page.get_by_label("Text", exact=True)).to_have_value("# Typed\n\n**now** <b>no html</b>")
         page.get_by_role("button", name="Save").click()
         page.wait_for_url(f"/contents/{content_id}")
         expect(page.locator(".article strong")).to_have_text("now")
         page.goto(f"/contents/{content_id}/edit")
         expect(page.locator("#draft")).to_be_hidden()
+
+    def test_marks_are_put_around_what_is_selected(self, page: Page, content_id: int) -> None:
+        page.goto(f"/contents/{content_id}/edit")
+        body = page.get_by_label("Text", exact=True)
+        body.fill("one\ntwo")
+        body.select_text()
+        page.get_by_role("button", name="Bold").click()
+        expect(body).to_have_value("**one\ntwo**")
+        body.press("ControlOrMeta+End")
+        page.get_by_role("button", name="Heading").click()
+        expect(body).to_have_value("**one\n## two**")
+        page.get_by_label("Insert a picture").select_option("cover.png")
+        expect(body).to_have_value("**one\n## two**![](<asset:cover.png>)")
+        body.press("ControlOrMeta+z")
+        expect(body).to_have_value("**one\n## two**")

@@ -138,12 +138,8 @@ def addresses(furnished: Place) -> list[str]:
         *(f"/review/{content_id}", f"/contents/{content_id}", f"/contents/{content_id}/edit"),
         *(f"/tasks/{task_id}" for state, task_id in tasks.items() if state in {"completed", "failed"}),
         *(f"/pool/{entry['content_id']}", "/pool/calendar", "/pool/calendar?week=2031-W22"),
-<<<<<<< HEAD
-        *("/schedules/1", "/schedules/new", "/webhooks/1", "/webhooks/new", "/new/many"),
-        *("/notifications/2", "/notifications/new"),
-=======
         *("/schedules/1", "/schedules/new", "/webhooks/1", "/webhooks/new", "/new/many", "/design"),
->>>>>>> design
+        *("/notifications/2", "/notifications/new"),
     ]
 
 
@@ -185,7 +181,6 @@ def test_a_bad_filter_is_named_beside_its_field_and_what_was_typed_stays(furnish
         assert [text for text in texts if text not in answer.text] == [], path
 
 
-<<<<<<< HEAD
 def test_what_the_schedulers_refuse_is_said_in_chinese(furnished: Place) -> None:
     visitor, account = furnished.visitor(), {"account": str(furnished.account), "account_id": str(furnished.account)}
     problems: set[str] = set()
@@ -196,7 +191,8 @@ def test_what_the_schedulers_refuse_is_said_in_chinese(furnished: Place) -> None
         problems |= {*found}
     english = [problem for problem in problems if {*WORD.findall(html.unescape(problem))} - NAMES]
     assert not english, "\n".join(english)
-=======
+
+
 def test_an_address_says_which_of_its_filters_its_page_does_not_know(furnished: Place) -> None:
     visitor = furnished.visitor()
     for path in ("/tasks?status=boiled", "/contents?review=x", "/pool?state=x", "/audit?colour=red", "/accounts?id=1"):
@@ -221,7 +217,6 @@ def test_each_page_says_what_is_paused_and_where_articles_wait(furnished: Place)
     for path in ("/", "/tasks", "/contents", "/nowhere"):
         visitor.get(path).says('class="banner"', f"Account {furnished.account} is paused.")
     visitor.post("/workers/resume", {"account": str(furnished.account)}).lacks('class="banner"')
->>>>>>> design
 
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])

@@ -82,6 +82,7 @@ _FILLED = f"""
     ALTER SEQUENCE content_seq RESTART 1000001;
     INSERT INTO content_revisions SELECT content_id, number, '', now(), '', 'body', '', '', '', ''
         FROM contents, generate_series(1, 2) AS number;
+    INSERT INTO content_assignments SELECT content_id, 'anna', 'boris' FROM contents;
     INSERT INTO assets (sha256, size, complete, media_type)
         SELECT lpad(to_hex(k), 64, '0'), 1, true, 'image/png' FROM generate_series(0, 999) AS k;
     INSERT INTO content_assets (content_id, position, account_id, name, sha256)
@@ -815,6 +816,15 @@ def test_a_search_of_few_rejected_contents_looks_at_each(backlog: Backlog, scope
     plans = content_plans(backlog, scope, wanted)
     assert sum(plan.buffers for plan in plans) <= 100
     assert not any("content_grams" in plan.statement for plan in plans)
+
+
+@planned_anew
+@pytest.mark.parametrize("oldest_first", [False, True])
+def test_what_is_assigned_is_found_by_its_index(backlog: Backlog, oldest_first: bool) -> None:
+    """Where the planner knows of few contents, it reads all for as many as a page examines."""
+    assigned, page = content_plans(backlog, ALL, ContentFilter(assignee="anna"), oldest_first=oldest_first)
+    check([assigned], 50 + CONTENTS_EXAMINED)
+    check([page], MAX_BUFFERS_AN_EXAMINED_ROW * CONTENTS_EXAMINED, scans={"contents"})
 
 
 MATCHES_NOTHING = [

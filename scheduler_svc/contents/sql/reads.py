@@ -2,8 +2,8 @@
 
 Without conditions every row that is read belongs on the page. With them that is not so: of a million contents none may
 have a certain category. Then a page examines `MAX_EXAMINED` contents at most. If a list is of contents that wait for a
-review, or are rejected, or are assigned to somebody, it examines only those, by an index that has them in its order. If
-contents must have some words, it examines those that the search index names.
+review, or are rejected, it examines only those, by an index that has them in its order. If contents must have some
+words, it examines those that the search index names; if somebody is to review them, those that are assigned.
 
 No index has the words of bodies. The bodies of the newest contents are searched; the others are searched as usual.
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -51,7 +52,6 @@ class Selection(NamedTuple):
     labels: int = 0
     given: tuple[str, ...] = ()
     """Further fields of the filter that have a value."""
-    assigned: bool = False
     bodies: bool = False
     """Words may be in the body, too."""
 
@@ -59,33 +59,17 @@ class Selection(NamedTuple):
     def of(cls, wanted: ContentFilter, *, of_accounts: bool, oldest_first: bool) -> Selection:
         field_names = tuple(name for name in _BY_FIELD if getattr(wanted, name) not in {None, "", ()})
         return cls(
-            of_accounts,
-            oldest_first,
-            wanted.review_status,
-            wanted.publish_status,
-            len(wanted.labels),
-            field_names,
-            bool(wanted.assignee),
+            of_accounts, oldest_first, wanted.review_status, wanted.publish_status, len(wanted.labels), field_names
         )
 
     @property
     def examines(self) -> bool:
         """Whether rows that are read may not belong on the page."""
-        return any((self.review_status, self.publish_status, self.labels, self.given, self.assigned))
+        return any((self.review_status, self.publish_status, self.labels, self.given))
 
     @property
     def waits(self) -> bool:
-        return self.review_status not in {None, ReviewStatus.APPROVED} and not self.assigned
-
-    @property
-    def by_account(self) -> bool:
-        """Whether the accounts are read one by one: the index of assignees has none."""
-        return self.of_accounts and not self.assigned
-
-    @property
-    def indexed(self) -> bool:
-        """Whether an index has those that are read, and few others."""
-        return self.waits or self.assigned
+        return self.review_status not in {None, ReviewStatus.APPROVED}
 
     @property
     def order(self) -> str:
@@ -96,7 +80,7 @@ class Selection(NamedTuple):
         """A range of ids, in words that one index alone can serve in `range_order`, whatever the planner believes."""
         columns = ", ".join([*self._prefix, "content_id"])
         values = "".join(f"{value}, " for value in self._prefix.values())
-        partial = f" AND {_NOT_APPROVED}" if self.waits else " AND assignee IS NOT NULL" if self.assigned else ""
+        partial = f" AND {_NOT_APPROVED}" if self.waits else ""
         return f"({columns}) >= ({values}:low) AND ({columns}) < ({values}:high){partial}"
 
     @property
@@ -106,8 +90,6 @@ class Selection(NamedTuple):
     @property
     def _prefix(self) -> Mapping[str, str]:
         """What comes before the ids in that index: its columns, and what they are equal to."""
-        if self.assigned:
-            return {"assignee": ":assignee"}
         status = {"review_status": f"{self.review_status}"} if self.waits else {}
         return {**status, "account_id": "a.own"} if self.of_accounts else status
 
@@ -121,8 +103,6 @@ class Selection(NamedTuple):
     def conditions(self) -> str:
         """Returns all other conditions."""
         conditions = [_IN_BODIES if self.bodies and name == "words" else _BY_FIELD[name] for name in self.given]
-        if self.of_accounts and self.assigned:
-            conditions.append("account_id + 0 = ANY(CAST(:accounts AS bigint[]))")
         if self.publish_status is not None:
             conditions.append(f"{ENTRY_STATUS} = {self.publish_status}")
         conditions += [
@@ -157,7 +137,7 @@ _IN_BODIES = _words(body=True)
 def values(wanted: ContentFilter) -> dict[str, Any]:
     """Returns the parameters of the conditions."""
     parameters: dict[str, Any] = {name: getattr(wanted, name) for name in _BY_FIELD}
-    parameters |= {"words": array("text", wanted.words), "assignee": wanted.assignee}
+    parameters["words"] = array("text", wanted.words)
     for i, (name, value) in enumerate(wanted.labels.items()):
         parameters |= {f"name{i}": name, f"value{i}": value}
     return parameters
@@ -172,16 +152,26 @@ def bound_of(of: Selection) -> sa.TextClause:
     """
     last, everything = ("min(content_id) + 1", ":high") if of.oldest_first else ("max(content_id)", ":low")
     query = f"SELECT content_id FROM contents WHERE {of.range} {of.range_order} OFFSET :skipped LIMIT 1"
-    lasts = f"{EACH_ACCOUNT}, LATERAL ({query})" if of.by_account else f"({query})"
+    lasts = f"{EACH_ACCOUNT}, LATERAL ({query})" if of.of_accounts else f"({query})"
     return sa.text(f"SELECT coalesce({last}, {everything}) FROM {lasts} AS k")
+
+
+@lru_cache
+def _assigned(*, oldest_first: bool) -> sa.TextClause:
+    """Finds contents of a range that somebody is to review."""
+    direction = "" if oldest_first else " DESC"
+    return sa.text(f"""
+        SELECT content_id FROM content_assignments
+        WHERE (assignee, content_id) >= (:assignee, :low) AND (assignee, content_id) < (:assignee, :high)
+        ORDER BY assignee{direction}, content_id{direction} LIMIT :limit
+    """)
 
 
 @lru_cache(maxsize=100)
 def page_of(columns: str, of: Selection) -> sa.TextClause:
     """Reads a page of some contents: the first `limit` of `ids`."""
     account_condition = " AND account_id + 0 = ANY(CAST(:accounts AS bigint[]))" if of.of_accounts else ""
-    assignee_condition = " AND assignee = :assignee" if of.assigned else ""
-    conditions = f"{account_condition}{assignee_condition}{of.review_condition()}{of.conditions()}"
+    conditions = f"{account_condition}{of.review_condition()}{of.conditions()}"
     query = f"SELECT content_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])){conditions}"
     return sa.text(
         f"SELECT {columns} FROM contents WHERE content_id = ANY(ARRAY({query} {of.order} LIMIT :limit)) {of.order}"
@@ -196,7 +186,7 @@ def page(columns: str, of: Selection) -> sa.TextClause:
     """
     conditions = of.conditions() if of.waits else f"{of.review_condition()}{of.conditions()}"
     first = f"FROM contents WHERE {of.range}{conditions} {of.range_order} LIMIT :limit"
-    if not of.by_account:
+    if not of.of_accounts:
         return sa.text(f"SELECT {columns} {first}")
     merged = (
         f"SELECT k.content_id FROM {EACH_ACCOUNT}, LATERAL (SELECT content_id {first}) AS k {of.order} LIMIT :limit"
@@ -208,12 +198,15 @@ def page(columns: str, of: Selection) -> sa.TextClause:
 _HELD = "CASE WHEN review_claim_expire_time > now() THEN {} END"
 _CLAIM_END = _HELD.format(shown_time("review_claim_expire_time"))
 
+_ASSIGNMENT = """(SELECT jsonb_build_array(y.assignee, y.assigner, extract(epoch FROM y.assign_time))
+    FROM content_assignments AS y WHERE y.content_id = contents.content_id)"""
+
 # In the order of the fields of `Content`.
 _META = f"""content_id, account_id, task_key, title, {{bodies}}, summary, category, images, word_count, quality_score,
     review_status, review_comment, create_time, coalesce(cover_image, images ->> 0, ''), revision, etag,
     reviewer, review_time, {_HELD.format("review_holder")}, {_CLAIM_END},
-    {ENTRY_STATUS}, superseded_by_content_id, usage, model, coalesce(assignee, ''), coalesce(assigner, ''), assign_time,
-    {{named}}"""
+    {ENTRY_STATUS}, superseded_by_content_id, usage, model,
+    {_ASSIGNMENT}, {{named}}"""
 # What its result names, in order.
 _NAMED = """(
         SELECT jsonb_agg(jsonb_build_array(n.reason, n.name, n.sha256, a.media_type, a.size, a.width, a.height)
@@ -223,13 +216,14 @@ _NAMED = """(
         WHERE n.content_id = contents.content_id) AS named"""
 WHOLE = _META.format(bodies="body, html_body", named=_NAMED)
 LISTED = _META.format(bodies="'', ''", named=_NAMED)
-_FIELDS = [field.name for field in fields(Content)][:-2]
-"""All but `assets` and `left_out`, which come from `named`."""
+_FIELDS = [field.name for field in fields(Content)][:-5]
+"""All but the assignment, and `assets` and `left_out`, which come from `named`."""
 
 
 def content(*row: Any) -> Content:
     """Returns the content in a row of `WHOLE` or `LISTED`."""
-    *columns, named = row
+    *columns, assignment, named = row
+    assignee, assigner, assign_time = assignment or ("", "", None)
     values = dict(zip(_FIELDS, columns, strict=True))
     publish_status = values["publish_status"]
     return Content(
@@ -242,6 +236,9 @@ def content(*row: Any) -> Content:
             "superseded_by_content_id": values["superseded_by_content_id"] or 0,
             "usage": values["usage"] or {},
             "model": values["model"] or "",
+            "assignee": assignee,
+            "assigner": assigner,
+            "assign_time": None if assign_time is None else datetime.fromtimestamp(assign_time, UTC),
             "assets": tuple(Asset(*asset) for reason, *asset in named or () if reason is None),
             "left_out": tuple(LeftOut(name, reason) for reason, name, *_ in named or () if reason is not None),
         }
@@ -275,10 +272,12 @@ class ContentList(Statements):
         return self._join([(self._page, older), (self._scan_bodies, newer)], limit)
 
     def _page(self, ids: _Ids, limit: int) -> ContentPage:
+        if self._wanted.assignee:
+            return self._read_assigned(self._of, ids, limit)
         if not self._of.examines:
             return self._scan(ids, ids, limit)
         searches = any(len(word) > 1 for word in self._wanted.words)
-        if searches and not self._of.indexed:
+        if searches and not self._of.waits:
             return self._search(ids, limit)
         examined = self._examined(ids)
         if searches and examined != ids:  # else a page can look at all of them, and the search index may name more
@@ -290,16 +289,32 @@ class ContentList(Statements):
         return ids._replace(**{self._end: self._bound(self._of, ids, MAX_EXAMINED)})
 
     def _bound(self, of: Selection, ids: _Ids, most: int) -> int:
-        skipped = (of_each_account(self._scope, most) if of.by_account else most) - 1
+        skipped = of_each_account(self._scope, most) - 1
         return int(self._row(bound_of(of), **self._values, **ids._asdict(), skipped=skipped)[0])
 
     def _first_body(self) -> int:
         """Returns the id from which on bodies are searched."""
+        if self._wanted.assignee:
+            assigned = self._assigned(_Ids(0, KEY_MAX), MAX_BODIES, oldest_first=False)
+            return assigned[-1] if assigned else KEY_MAX
         return self._bound(self._of._replace(oldest_first=False), _Ids(0, KEY_MAX), MAX_BODIES)
 
     def _scan_bodies(self, ids: _Ids, limit: int) -> ContentPage:
         of = self._of._replace(bodies=True)
+        if self._wanted.assignee:
+            return self._read_assigned(of, ids, limit)
         return ContentPage(self._all(content, page(LISTED, of), **ids._asdict(), **self._values, limit=limit), None)
+
+    def _assigned(self, ids: _Ids, limit: int, *, oldest_first: bool) -> list[int]:
+        values = {"assignee": self._wanted.assignee, **ids._asdict(), "limit": limit}
+        return self._all(int, _assigned(oldest_first=oldest_first), **values)
+
+    def _read_assigned(self, of: Selection, ids: _Ids, limit: int) -> ContentPage:
+        candidates = self._assigned(ids, MAX_EXAMINED, oldest_first=of.oldest_first)
+        named = {"ids": array("bigint", candidates), "limit": limit}
+        contents = self._all(content, page_of(LISTED, of), **self._values, **named)
+        ended = len(candidates) < MAX_EXAMINED or len(contents) == limit
+        return ContentPage(contents, None if ended else candidates[-1])
 
     def _scan(self, ids: _Ids, examined: _Ids, limit: int) -> ContentPage:
         """Reads contents of the part that is examined."""

@@ -97,11 +97,13 @@ _WITHDRAW = sa.text("DELETE FROM publish_pool WHERE content_id = :content_id")
 """Takes a locked content out of the publish pool."""
 
 _ASSIGN = sa.text("""
-    UPDATE contents SET assignee = nullif(:assignee, ''), assigner = CASE WHEN :assignee <> '' THEN :assigner END,
-        assign_time = CASE WHEN :assignee <> '' THEN now() END
-    WHERE content_id = :content_id
+    INSERT INTO content_assignments (content_id, assignee, assigner) VALUES (:content_id, :assignee, :assigner)
+    ON CONFLICT (content_id) DO UPDATE
+    SET assignee = excluded.assignee, assigner = excluded.assigner, assign_time = excluded.assign_time
 """)
 """Says who is to review a content."""
+_UNASSIGN = sa.text("DELETE FROM content_assignments WHERE content_id = :content_id")
+"""Says that nobody is."""
 
 _RELEASE_REVIEW = sa.text(f"UPDATE contents SET {_NOT_HELD} WHERE content_id = :content_id")
 """Ends the claim of the review of a locked content."""
@@ -153,7 +155,10 @@ class Reviews(Statements):
 
     def assign(self, content_id: int, assignee: str, assigner: str) -> None:
         """Says who is to review a content; empty: nobody."""
-        self._run(_ASSIGN, content_id=content_id, assignee=assignee, assigner=assigner)
+        if assignee:
+            self._run(_ASSIGN, content_id=content_id, assignee=assignee, assigner=assigner)
+        else:
+            self._run(_UNASSIGN, content_id=content_id)
 
     def release(self, content_id: int) -> None:
         self._run(_RELEASE_REVIEW, content_id=content_id)

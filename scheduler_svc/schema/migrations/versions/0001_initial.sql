@@ -446,9 +446,6 @@ CREATE TABLE contents (
     superseded_by_content_id BIGINT,
     usage JSONB,
     model TEXT,
-    assignee TEXT,
-    assigner TEXT,
-    assign_time TIMESTAMP WITH TIME ZONE,
     CONSTRAINT contents_pkey PRIMARY KEY (content_id),
     CONSTRAINT contents_review_status CHECK (review_status BETWEEN 1 AND 3),
     CONSTRAINT contents_content_id CHECK (content_id > 0),
@@ -462,7 +459,6 @@ CREATE INDEX contents_waiting_by_account ON contents (account_id, create_time, c
 CREATE INDEX contents_held ON contents (review_holder, review_claim_expire_time) WHERE review_holder IS NOT NULL;
 CREATE INDEX contents_by_review ON contents (review_status, content_id) WHERE review_status <> 2;
 CREATE INDEX contents_by_review_and_account ON contents (review_status, account_id, content_id) WHERE review_status <> 2;
-CREATE INDEX contents_by_assignee ON contents (assignee, content_id) WHERE assignee IS NOT NULL;
 COMMENT ON TABLE contents IS 'What completed tasks have written, and its review.';
 COMMENT ON COLUMN contents.content_id IS 'Its number.';
 COMMENT ON COLUMN contents.account_id IS 'The account.';
@@ -488,9 +484,6 @@ COMMENT ON COLUMN contents.review_claim_expire_time IS 'Until when the review is
 COMMENT ON COLUMN contents.superseded_by_content_id IS 'The approved content that was written in its place.';
 COMMENT ON COLUMN contents.usage IS 'Tokens and costs, as the creator says; null: it says nothing.';
 COMMENT ON COLUMN contents.model IS 'The language model, as the creator says; null: it says nothing.';
-COMMENT ON COLUMN contents.assignee IS 'Who is to review it; null: nobody.';
-COMMENT ON COLUMN contents.assigner IS 'Who has said so.';
-COMMENT ON COLUMN contents.assign_time IS 'When that was.';
 
 CREATE TABLE search_index (
     "only" BOOLEAN DEFAULT true NOT NULL,
@@ -1023,6 +1016,21 @@ COMMENT ON COLUMN content_revisions.summary IS 'Of this revision.';
 COMMENT ON COLUMN content_revisions.category IS 'Of this revision.';
 COMMENT ON COLUMN content_revisions.cover_image IS 'Of this revision.';
 COMMENT ON COLUMN content_revisions.asset IS 'The file that was uploaded or removed then; empty: the texts were changed.';
+
+CREATE TABLE content_assignments (
+    content_id BIGINT NOT NULL,
+    assignee TEXT NOT NULL,
+    assigner TEXT NOT NULL,
+    assign_time TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT content_assignments_pkey PRIMARY KEY (content_id),
+    CONSTRAINT content_assignments_content_id_fkey FOREIGN KEY(content_id) REFERENCES contents (content_id) ON DELETE CASCADE
+);
+CREATE INDEX content_assignments_by_assignee ON content_assignments (assignee, content_id);
+COMMENT ON TABLE content_assignments IS 'Who is to review which content.';
+COMMENT ON COLUMN content_assignments.content_id IS 'The content.';
+COMMENT ON COLUMN content_assignments.assignee IS 'Who is to review it.';
+COMMENT ON COLUMN content_assignments.assigner IS 'Who has said so.';
+COMMENT ON COLUMN content_assignments.assign_time IS 'When that was.';
 
 CREATE TABLE content_comments (
     content_id BIGINT NOT NULL,
