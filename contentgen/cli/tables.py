@@ -274,8 +274,8 @@ def channel(channel: Document) -> Lines:
     yield "state", _webhook_state(channel)
     yield "last error", last_error(channel)
     yield "events", ", ".join(channel["event_types"])
-    yield "quiet hours", channel["quiet_hours"]
-    yield "digest", channel["digest"] or ""
+    yield "quiet hours", cells.line(channel["quiet_hours"])
+    yield "digest", cells.duration(channel["digest"])
     yield "language", channel["language"]
     yield "create time", cells.local_time(channel["create_time"])
 

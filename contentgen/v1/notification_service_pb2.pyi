@@ -40,7 +40,7 @@ class Channel(_message.Message):
     LAST_ERROR_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     channel_id: _builtins.int
-    """From 1; assigned by the scheduler."""
+    """From 1; assigned by the scheduler, so CreateChannel refuses one."""
     url: _builtins.str
     """Required, and only written: an address as the library apprise has it, 1 to 2,000 characters, such as
     `feishu://TOKEN`. Its scheme is one of feishu, lark, dingtalk, wecombot, slack, workflows (Teams), mailto, mailtos,
@@ -109,7 +109,7 @@ class CreateChannelRequest(_message.Message):
     CHANNEL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def channel(self) -> Global___Channel:
-        """Required. `channel_id` and `active` are ignored."""
+        """Required, without `channel_id`; `active` is ignored."""
 
     def __init__(
         self,

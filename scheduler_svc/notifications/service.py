@@ -38,6 +38,8 @@ class NotificationService(NotificationServiceServicer):
 
     async def CreateChannel(self, request: pb.CreateChannelRequest, context: object) -> pb.CreateChannelResponse:
         with Violations() as violations:
+            if request.channel.channel_id:
+                violations.add("channel.channel_id", "must be unset: the scheduler assigns it")
             values = await self._read(request.channel, NewChannel.__slots__, violations)
         channel = await self.operators.run(work.create_channel, NewChannel(**values))
         await self.changed()
@@ -79,13 +81,12 @@ class NotificationService(NotificationServiceServicer):
     async def _read(self, channel: pb.Channel, names: Sequence[str], violations: Violations) -> dict[str, Any]:
         """Returns the values of these fields."""
         violations.path = "channel."
-        values = {name: _READ[name](channel, violations) for name in names if name in _READ}
         if "url" in names:
-            values["url"] = channel.url
             if not 0 < len(channel.url) <= MAX_URL:
                 violations.add("url", f"is required: 1 to {MAX_URL:,} characters, has {len(channel.url):,}")
             elif problem := await self.url_problem(channel.url):
                 violations.add("url", problem)
+        values = {name: _READ[name](channel, violations) for name in names}
         violations.path = ""
         return values
 
@@ -127,6 +128,7 @@ def _language(channel: pb.Channel, violations: Violations) -> str:
 
 
 _READ: dict[str, Callable[[pb.Channel, Violations], Any]] = {
+    "url": lambda channel, _: channel.url,
     "description": _description,
     "event_types": lambda channel, bad: checked_event_types("event_types", channel.event_types, EVENT_TYPES, bad),
     "account_ids": _account_ids,

@@ -232,7 +232,7 @@ async def update_channel(world: World, rpc: str) -> None:
     await of_object("channel", "channel.channel_id", update_mask="active")(world, rpc)
     for account_ids in ([], [2], [1, 2]):
         channel = {"channel_id": world.own.channel_id, "account_ids": account_ids}
-        await forbidden(world, rpc, channel=channel, update_mask="account_ids")
+        await forbidden(world, rpc, channel=channel, update_mask="accountIds")
 
 
 async def of_asset(world: World, rpc: str) -> None:

@@ -246,6 +246,9 @@ async def test_an_example_can_be_run(name: str, target: str, maker: Maker, worke
         if "schedule_id" in source:
             schedule = await to_thread(client.create_schedule, maker.account, "0 0 1 1 *", {"topic": "a topic"})
             names["schedule_id"] = schedule["schedule_id"]
+        if "channel_id" in source:
+            channel = await to_thread(client.create_channel, "feishu://0123456789abcdef", ["task.failed"])
+            names["channel_id"] = channel["channel_id"]
         if "webhook_id" in source or "delivery_id" in source:
             hook = await to_thread(client.create_webhook, "https://news.example/hook", ["task.ended"])
             names["webhook_id"] = hook["webhook_id"]

@@ -284,7 +284,7 @@ FIELDS = {
 ANSWERED = {**FIELDS, "url": "", "destination": str, "active": True, "last_error": ""}
 GOOD = [
     Good("CreateChannel", {"channel": FIELDS}, {"channel": ANSWERED}),
-    Good("ListChannels", {}, {"next_page_token": str}),
+    Good("ListChannels", {}, {"channels": lambda channels: isinstance(channels, list), "next_page_token": str}),
     Good(
         "UpdateChannel",
         {
@@ -312,8 +312,8 @@ BAD = [
             }
         },
         fields=(
-            *("channel.description", "channel.event_types[1]", "channel.account_ids[1]", "channel.quiet_hours"),
-            *("channel.digest", "channel.language", "channel.url"),
+            *("channel.url", "channel.description", "channel.event_types[1]", "channel.account_ids[1]"),
+            *("channel.quiet_hours", "channel.digest", "channel.language"),
         ),
     ),
     missing("CreateChannel", {"channel": {**FIELDS, "account_ids": [NOTHING]}}, "account"),

@@ -43,7 +43,7 @@ command = Commands()
 @command(
     "create",
     "contentgen channel create feishu://0123456789abcdef --language zh_CN",
-    "contentgen channel create - -e task.failed --digest 1h < address",
+    "contentgen channel create slack://TOKEN_A/TOKEN_B/TOKEN_C -e task.failed --digest 1h",
 )
 def create(
     session: Session,
