@@ -1,1 +1,1 @@
-"""Overview: depth, oldest age, success today; plots; what needs somebody; what `contentgen doctor` says; live moves."""
+"""Overview: whether all is well, or what is wrong and what mends it; depth, success today; plots; live moves."""

@@ -1,15 +1,17 @@
-"""What `contentgen doctor` would find, as far as the user's own token may see it, with the page where to look."""
+"""What is wrong, as far as the user's own token may see it: what `contentgen doctor` would find, failures, webhooks."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import NamedTuple
 
-from console_svc.web.language import Texts, refused
+from console_svc.tasks.causes import Causes, causes_of
+from console_svc.web.language import refused
+from console_svc.web.paging import taken
 from console_svc.web.sessions import Session, permitted
-from contentgen import RequestError
+from contentgen import AsyncContentGenerationClient, RequestError, Webhook
 from contentgen.doctor import pool, schedulers, work
 from contentgen.doctor.findings import Finding, Level, Phrase, fail
 
@@ -19,13 +21,15 @@ MAX_SUBMITTED = 1_000
 FRESH = 10.0
 """Seconds for which an examination is shown again, whoever of the same token asks."""
 MAX_KEPT = 1_000
+MAX_WEBHOOKS = 200
 
 
 class Subject(NamedTuple):
     """What a check is about: a text of the page, and where to look."""
 
     title: str
-    path: str
+    page: str
+    query: str = ""
 
 
 SUBJECTS: Mapping[str, Subject] = {
@@ -38,44 +42,28 @@ SUBJECTS: Mapping[str, Subject] = {
     "version": Subject("Version", "/workers"),
     "workers": Subject("Workers", "/workers"),
     "cli": Subject("CLI", "/workers"),
-    "queue": Subject("Queue", "/tasks?status=pending"),
+    "queue": Subject("Queue", "/tasks", "?status=pending"),
     "dispatch": Subject("Dispatch", "/workers"),
-    "submitted": Subject("Handed out", "/tasks?status=submitted"),
-    "options": Subject("Refused options", "/tasks?status=failed"),
-    "publishing": Subject("Publications", "/pool?status=failed"),
+    "submitted": Subject("Handed out", "/tasks", "?status=submitted"),
 }
 """By the names of the checks."""
 
 
-def cards(findings: Sequence[Finding], texts: Texts, pages: Collection[str]) -> list[dict[str, str]]:
-    """Returns the findings in the page's language, with links to those `pages` that the user has."""
+class Examined(NamedTuple):
+    """What is wrong, as far as the user may see it."""
 
-    def translated(text: Phrase | str) -> str:
-        if isinstance(text, Phrase):
-            return text.said(lambda template, values: texts(template, **values))
-        return texts(text)
-
-    def card(finding: Finding) -> dict[str, str]:
-        subject = SUBJECTS.get(finding.check, Subject(finding.check, ""))
-        return {
-            "title": subject.title,
-            "level": finding.level.value,
-            "message": translated(finding.message),
-            "advice": translated(finding.advice),
-            "path": subject.path if subject.path.partition("?")[0] in pages else "",
-        }
-
-    return [card(finding) for finding in findings]
+    findings: Sequence[Finding]
+    causes: Causes | None
+    webhooks: Sequence[Webhook]
 
 
 class Diagnoses:
     """Examines, and keeps what was found for a while: open pages load anew each second, and this takes many calls."""
 
     def __init__(self) -> None:
-        self._kept: dict[str | None, tuple[float, asyncio.Task[Sequence[Finding]]]] = {}
+        self._kept: dict[str | None, tuple[float, asyncio.Task[Examined]]] = {}
 
-    async def problems(self, session: Session) -> Sequence[Finding]:
-        """Returns the findings that are not all right, the failures first."""
+    async def examined(self, session: Session) -> Examined:
         now = time.monotonic()
         start, job = self._kept.get(session.token, (0.0, None))
         if job is None or now - start > FRESH:
@@ -83,38 +71,51 @@ class Diagnoses:
             while len(self._kept) >= MAX_KEPT:
                 del self._kept[next(iter(self._kept))]
             self._kept[session.token] = now, job
-        problems = [finding for finding in await asyncio.shield(job) if finding.level is not Level.OK]
-        return sorted(problems, key=lambda finding: finding.level is not Level.FAIL)
+        return await asyncio.shield(job)
 
     def forget(self, session: Session) -> None:
         """Forgets what was found: after a change it may be put right."""
         self._kept.pop(session.token, None)
 
 
-async def _examined(session: Session) -> Sequence[Finding]:
+async def _examined(session: Session) -> Examined:
+    findings, causes, webhooks = await asyncio.gather(
+        _findings(session),
+        permitted(session.may("TaskService/ListTasks"), causes_of(session.client)),
+        permitted(session.may("WebhookService/ListWebhooks"), _failing(session.client)),
+    )
+    return Examined(findings, causes, webhooks or ())
+
+
+async def _failing(client: AsyncContentGenerationClient) -> Sequence[Webhook]:
+    webhooks = await taken(client.iter_webhooks(page_size=MAX_WEBHOOKS), MAX_WEBHOOKS)
+    return [webhook for webhook in webhooks if webhook["last_error"]]
+
+
+async def _findings(session: Session) -> Sequence[Finding]:
+    """Returns the findings that are not all right."""
     client = session.client
     system = await permitted(session.may("SystemService/GetSystem"), schedulers.system_of(client))
     versions = schedulers.versions(system)
-    lists, stats = "TaskService/ListTasks", "TaskService/GetTaskStats"
-    shows, dispatch = "WorkerPoolService/GetWorkerPool", "WorkerPoolService/GetDispatchStatus"
+    lists, stats, shows = "TaskService/ListTasks", "TaskService/GetTaskStats", "WorkerPoolService/GetWorkerPool"
     results = await asyncio.gather(
         *(
             _safely(name, permitted(all(map(session.may, methods)), check))
             for name, methods, check in (
                 ("workers", (shows,), pool.examined(client, Phrase("this console"), versions)),
                 ("queue", (stats,), work.queue(client, system)),
-                (
-                    "dispatch",
-                    (lists, "TaskService/GetTask", stats, shows, dispatch),
-                    work.dispatch(client, STUCK_AFTER),
-                ),
+                ("dispatch", (lists, "TaskService/GetTask", stats, shows), work.starved(client, STUCK_AFTER)),
                 ("submitted", (lists,), work.submitted(client, STUCK_AFTER, MAX_SUBMITTED)),
-                ("options", (lists,), work.refused_options(client)),
-                ("publishing", ("ContentService/ListPublishPool",), work.unpublished(client)),
             )
         )
     )
-    return [*schedulers.schedulers(system), *(finding for findings in results for finding in findings)]
+    findings = [*schedulers.schedulers(system), *(finding for findings in results for finding in findings)]
+    without_workers = any(finding.check == "workers" and finding.level is Level.FAIL for finding in findings)
+    return [
+        finding
+        for finding in findings
+        if finding.level is not Level.OK and not (without_workers and finding.check == "dispatch")
+    ]
 
 
 async def _safely(name: str, check: Awaitable[list[Finding] | None]) -> list[Finding]:

@@ -18,6 +18,7 @@ from console_svc.web.filters import given
 from console_svc.web.language import NAMES, PageText, Texts, language_of, plural, text
 from console_svc.web.security import CSRF_FIELD, page_before
 from console_svc.web.values import MAX_DIGITS
+from contentgen import Task
 from contentgen.submit_fields import BRIEF
 
 HUES = 12
@@ -36,7 +37,7 @@ class Renderer:
         self._environment.filters.update(
             length_of_time=length_of_time, ago=ago, moment=moment, breakable=breakable, visible=visible
         )
-        self._environment.filters.update(account=account, typed_account=typed_account)
+        self._environment.filters.update(account=account, typed_account=typed_account, run_time=run_time)
         self._environment.globals.update(prefix=prefix, languages=NAMES, csrf_field=CSRF_FIELD, now=time.time)
         self._environment.globals["brief_fields"] = BRIEF
 
@@ -106,6 +107,12 @@ def ago(context: Context, iso: str | None) -> str:
     seconds = (datetime.now(UTC) - datetime.fromisoformat(iso)).total_seconds()
     length = length_of_time(context, abs(seconds), units=1)
     return str(context["_"](text("{time} ago") if seconds >= 0 else text("in {time}"), time=length))
+
+
+def run_time(task: Task) -> float | None:
+    """Returns the seconds that the last attempt of an ended task took; None if it has not ended, or never started."""
+    start, end = task["started_at"], task["completed_at"]
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() if start and end else None
 
 
 def moment(text: str | None) -> str:

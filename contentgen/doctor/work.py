@@ -79,6 +79,13 @@ async def dispatch(client: AsyncMethods, patience: float) -> list[Finding]:
     return findings
 
 
+async def starved(client: AsyncMethods, patience: float) -> list[Finding]:
+    """Reports why the newest pending tasks wait, but for pauses; for a slot they may wait for `patience` seconds."""
+    counts = Counter(await reasons(client))
+    counts.pop("paused", 0)
+    return [await _waiting(client, counts, patience)] if counts else []
+
+
 def _paused(scope: Phrase | str, waiting: int) -> Finding:
     """Reports a pause, which somebody may have forgotten; `scope` is empty if the scheduler can't tell."""
     message = Phrase("paused: {what}", what=scope) if scope else Phrase("paused")

@@ -258,9 +258,5 @@ async def test_an_example_can_be_run(name: str, target: str, maker: Maker, worke
             await worker.fail(await worker.run())
         if name in {"wait", "watch"}:
             await to_thread(client.cancel_task, names["task_id"])
-        example = to_thread(exec, compile(source, name, "exec"), names)
-        if name == "tail_attempt":
-            lease = await worker.run()
-            await asyncio.gather(example, end_with_tail(worker, lease))
-        else:
-            await example
+        ends = [end_with_tail(worker, await worker.run())] if name == "tail_attempt" else []
+        await asyncio.gather(to_thread(exec, compile(source, name, "exec"), names), *ends)

@@ -14,7 +14,7 @@ from console_svc.overview.diagnosis import FRESH
 from console_svc.web.language import ENGLISH, ZH, Texts, plural, refused
 from console_svc.web.rendering import ago, length_of_time
 from contentgen import RequestError
-from tests.console.conftest import REVIEWER, Place
+from tests.console.conftest import REVIEWER, VIEWER, Place
 from tests.harness.console import Visitor
 from tests.harness.waiting import wait_until
 from verification.generated import texts as generated
@@ -54,40 +54,47 @@ def test_each_span_has_its_hours_or_days(operator: Visitor) -> None:
         assert operator.get(f"/?span={span}").text.count('<th scope="row">') == rows
 
 
-def test_what_needs_somebody_is_said(place: Place, operator: Visitor) -> None:
+def test_the_verdict_names_what_is_wrong_with_what_mends_it(place: Place, operator: Visitor) -> None:
+    wait_until(lambda: "All is well" in operator.get("/").text, within=EXAMINED, what="all is well")
+    operator.get("/", **{"Accept-Language": "zh-CN"}).says("一切正常")
     place.article("to be read")
-    assert "1 content waits for its review." in place.visitor(REVIEWER).get("/").text
+    place.visitor(REVIEWER).get("/").says("</b> to review", "Nothing that you may see is wrong")
     place.client.pause_dispatch()
     place.client.pause_dispatch(place.account)
-    page = operator.get("/").lacks("Nothing at the moment.")
-    page.says("Everything is paused: no task is handed out.", f"Account {place.account} is paused.")
-    place.client.resume_dispatch()
-    place.client.resume_dispatch(place.account)
-    wait_until(lambda: "paused" not in operator.get("/").text, within=EXAMINED, what="nothing is said to be paused")
-
-
-def test_what_the_doctor_finds_is_said_with_what_to_do(place: Place, operator: Visitor) -> None:
-    wrong = "What is wrong, and what to do"
-    wait_until(lambda: wrong not in operator.get("/").text, within=EXAMINED, what="nothing is said to be wrong")
-    operator.post("/workers/pause", {})
-    for _ in range(2):  # the second time from what was kept
-        operator.get("/").says(
-            "<p>paused: everything</p>",
-            "<code>contentgen dispatch resume</code>, of the account or --all, hands tasks out again",
-        )
-    operator.get("/", **{"Accept-Language": "zh-CN"}).says("<p>已暂停：全部</p>", "恢复派发")
+    page = operator.get("/").lacks("All is well")
+    page.says(
+        "2 things are wrong", "Everything is paused: no task is handed out.", f"Account {place.account} is paused."
+    )
+    page.says('action="/workers/resume"', '<input type="hidden" name="account" value="0">')
     operator.post("/workers/resume", {"account": "0"})
-    operator.get("/").lacks(wrong)
+    operator.post("/workers/resume", {"account": str(place.account)})
+    operator.get("/").says("All is well")
 
 
-def test_a_lost_worker_is_found(place: Place, operator: Visitor) -> None:
+def test_failures_by_cause_webhooks_and_drained_workers_are_part_of_it(place: Place, operator: Visitor) -> None:
+    task_id = place.submit("it fails", auto_retry=False, creator_options={"demo-fail": "exit"})
+    task = place.client.wait(task_id, timeout=60)
+    webhook_id = place.client.create_webhook("https://127.0.0.1:1/", ["task.ended"])["webhook_id"]
+    place.client.ping_webhook(webhook_id)
+    (worker,) = [status["worker_id"] for status in place.client.get_worker_pool_status()["worker_statuses"]]
+    operator.post("/workers/drain", {"worker_id": worker})
+    page = operator.get("/")
+    page.says(
+        f"Webhook {webhook_id} fails.", f'href="/webhooks/{webhook_id}"', f"{worker} is drained: it takes no task."
+    )
+    page.says("1 task of the last 3 days has failed.", str(task["error_reason"]), "do=retry")
+    operator.post("/workers/undrain", {"worker_id": worker})
+    place.client.delete_webhook(webhook_id)
+    operator.post("/workers/resume", {"account": "0"})
+    operator.get("/").lacks("is drained", f"Webhook {webhook_id} fails.")
+
+
+def test_a_lost_worker_is_found_and_commands_are_for_operators(place: Place, operator: Visitor) -> None:
     place.worker.stop()  # for good: no test after this one needs it
     operator.post("/workers/resume", {"account": "0"})  # after a change what was found before is not shown again
-    operator.get("/").says(
-        "No worker is connected.",
-        "<p>none is connected</p>",
-        "start contentgen-worker, with CONTENTGEN_SCHEDULER set to this target",
-    )
+    command = "start contentgen-worker, with CONTENTGEN_SCHEDULER set to this target"
+    operator.get("/").says("none is connected", command)
+    place.visitor(VIEWER).get("/").says("none is connected", "Tell an operator.").lacks(command)
 
 
 # The texts of the pages in both languages, and the check that each has its Chinese.
