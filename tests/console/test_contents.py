@@ -66,7 +66,7 @@ class TestContent:
 
     def test_who_may_delete_deletes(self, place: Place, anna: Visitor, operator: Visitor, content_id: int) -> None:
         assert "/delete" not in anna.get(f"/contents/{content_id}").text
-        assert anna.post(f"/contents/{content_id}/delete", {}).status == 400
+        assert anna.post(f"/contents/{content_id}/delete", {}).status == 403
         assert f"Content {content_id} is deleted." in operator.post(f"/contents/{content_id}/delete", {}).text
         operator.post(f"/contents/{content_id}/delete", {}).says("There is no such content.", status=404)
         operator.get("/contents").lacks("is deleted")
