@@ -50,7 +50,7 @@ class Notifications(Page):
     @get("/notifications/{channel_id:int}")
     async def one(self, request: Request, session: Session, channel_id: int) -> Response:
         channel = await self._channel(session, channel_id)
-        return self._form(request, session, ChannelForm.of(channel), channel)
+        return self._form(request, session, ChannelForm.of(channel, zone_of(request).key), channel)
 
     @post("/notifications/{channel_id:int}")
     async def update(self, request: Request, session: Session, channel_id: int) -> Response:
@@ -108,14 +108,14 @@ class ChannelForm(Form):
         self.digest = 0.0
 
     @classmethod
-    def of(cls, channel: Channel) -> ChannelForm:
+    def of(cls, channel: Channel, zone_here: str) -> ChannelForm:
         begin, end, zone = re.split("[- ]", channel["quiet_hours"] or "-- ", maxsplit=2)
         typed = {
             "description": channel["description"] or "",
             "accounts": ", ".join(map(str, channel["account_ids"])),
             "begin": begin,
             "end": end,
-            "zone": zone.strip("- "),
+            "zone": zone.strip("- ") or zone_here,
             "digest": f"{channel['digest']:g}",
             "language": channel["language"],
         }
