@@ -12,7 +12,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 
-from console_svc.pool.calendar import by_day, row_of, span_of, week_of
+from console_svc.pool.calendar import Row, by_day, row_of, span_of, week_of
 from console_svc.site import EDITING, Link, NotDone, Page, get, post, present
 from console_svc.web.filters import Filter
 from console_svc.web.forms import Form, texts_of, typed_of
@@ -25,6 +25,8 @@ from contentgen import FailedPrecondition, InvalidArgument, PublishPoolEntry, Pu
 MOVABLE = ("pending", "failed")
 DAY_SHOWS = 8
 """Entries of a day that a month shows."""
+TRAY_SHOWS = 20
+"""Entries without a time that the calendar shows; the list has the others."""
 MAX_ATTEMPTS = 200
 
 
@@ -70,8 +72,16 @@ class PublishPool(Page):
             "today": today,
             "day_shows": DAY_SHOWS if span.kind == "month" else MAX_FETCH,
             "left_out": MAX_FETCH if more else 0,
+            "tray": await self._tray(session, search),
         }
         return self._render(request, "pool/calendar.html", search, values, session)
+
+    async def _tray(self, session: Session, search: PoolSearch) -> Sequence[Row]:
+        """Returns the first entries without a time, of those that are next in the order of claims."""
+        if search.problems:
+            return ()
+        entries, _ = await first_of(search.entries(session, None, None, MAX_FETCH), MAX_FETCH)
+        return [row_of(entry, search.zone) for entry in entries if not entry["scheduled_at"]][:TRAY_SHOWS]
 
     def _render(
         self, request: Request, template: str, search: PoolSearch, values: Mapping[str, object], session: Session
@@ -211,7 +221,7 @@ class EntryChange(NamedTuple):
             whole(priority, 0, MAX_COUNT) if priority and priority != old_priority else None,
             time,
             has_changed and not when,
-            bool(time and old_time and time <= now < old_time),
+            bool(time and time <= now and (old_time is None or now < old_time)),
             {  # what was becomes what is wanted, and the other way round
                 "content_id": form.plain("content_id"),
                 "zone": form.plain("zone"),

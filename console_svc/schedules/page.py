@@ -6,7 +6,7 @@ import re
 from calendar import day_name, month_name
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, get_args
 
 from cron_descriptor import ExpressionDescriptor, Options
@@ -21,7 +21,7 @@ from console_svc.web.filters import Filter
 from console_svc.web.forms import Form, lines, texts_of
 from console_svc.web.language import ZH, Texts, language_of, refused, text
 from console_svc.web.paging import account_page
-from console_svc.web.sessions import Session
+from console_svc.web.sessions import Session, permitted
 from console_svc.web.values import UTC_ZONE, in_zone, number_of, zone_named, zone_names, zone_of
 from console_svc.web.violations import violation
 from contentgen import (
@@ -32,9 +32,13 @@ from contentgen import (
     ResourceExhausted,
     ResourceNotFoundException,
     Schedule,
+    Task,
 )
 
 GONE = text("There is no such schedule.")
+SHOWN_TASKS = 20
+"""Tasks that the page of a schedule shows, the newest ones; the list of tasks has the others."""
+PRESETS = ("0 9 * * *", "0 9 * * 1-5", "0 9 * * 1", "0 9 1 * *", "0 * * * *", "*/30 * * * *")
 
 
 class Schedules(Page):
@@ -83,7 +87,9 @@ class Schedules(Page):
     @get("/schedules/{schedule_id:int}")
     async def one(self, request: Request, session: Session, schedule_id: int) -> Response:
         schedule = present(await session.client.get_schedule(schedule_id), GONE)
-        return self._form(request, session, ScheduleForm.of(schedule), schedule)
+        made = session.client.list_tasks(limit=SHOWN_TASKS, schedule_id=schedule_id)
+        tasks = await permitted(session.may("TaskService/ListTasks"), made)
+        return self._form(request, session, ScheduleForm.of(schedule), schedule, tasks)
 
     @post("/schedules/{schedule_id:int}")
     async def update(self, request: Request, session: Session, schedule_id: int) -> Response:
@@ -129,7 +135,12 @@ class Schedules(Page):
         return self._site.done(session, notice, path, schedule_id=schedule_id)
 
     def _form(
-        self, request: Request, session: Session, form: ScheduleForm, schedule: Schedule | None = None
+        self,
+        request: Request,
+        session: Session,
+        form: ScheduleForm,
+        schedule: Schedule | None = None,
+        tasks: Sequence[Task] | None = None,
     ) -> Response:
         language = language_of(request)
         values = {
@@ -140,6 +151,9 @@ class Schedules(Page):
             "problems": (),
             "zones": sorted(zone_names()),
             "fields": OF_A_SCHEDULE,
+            "presets": PRESETS,
+            "in_words": partial(in_words, language=language),
+            "tasks": tasks,
         }
         return self._site.render(request, "schedules/schedule.html", values, session, bad=form.problems)
 
@@ -196,10 +210,15 @@ class ScheduleForm(Form):
 
 
 MAX_CRON = 200
+MAX_LISTED = 7
+"""Days or months that are named one by one."""
 _FIELDS = 5
 _NAMES = re.compile("|".join([*day_name, *month_name[1:]]))
+_STEPS = re.compile(r"(?<![\d,])(\d{1,2})-(\d{1,2})/(\d{1,2})(?= |$)(?!(?: \S+){3})")
+"""In the last three fields: days and months."""
 _HAN = r"[\u4e00-\u9fff]"
 _GAPS = re.compile(rf"(?<={_HAN}) +(?={_HAN})")
+_LIST = re.compile(r"((?:星期.|\d+月?)(?:，(?:星期.|\d+月?))*)，和")
 _NTH = re.compile(r"，在(第.个|最后一个)(星期.)每月")
 
 
@@ -210,17 +229,25 @@ def in_words(line: str, language: str) -> str:
         return ""
     options = Options(use_24hour_time_format=True, locale_code="zh_CN" if language == ZH else "en_US")
     try:
-        words = ExpressionDescriptor(line.upper(), options).get_full_description()
+        words = ExpressionDescriptor(_STEPS.sub(_listed, line.upper()), options).get_full_description()
     except (FormatError, MissingFieldError, WrongArgumentError, ValueError, IndexError, KeyError):
         return ""
     return _tidy(words) if language == ZH else words
+
+
+def _listed(steps: re.Match[str]) -> str:
+    """Returns `1,3,5` for `1-5/2`, for which the library has words that mean another thing; a long list stays."""
+    first, last, step = map(int, steps.groups())
+    numbers = range(first, min(last, 31) + 1, step or 1)
+    return ",".join(map(str, numbers)) if 0 < len(numbers) <= MAX_LISTED and step else steps[0]
 
 
 def _tidy(words: str) -> str:
     """Corrects the Chinese of the library, which has English names of days and months, gaps and commas."""
     texts = Texts(ZH)
     translation = _NAMES.sub(lambda name: texts(name[0]), words).replace(", ", "，").strip()
-    return _NTH.sub(r"，每月\1\2", _GAPS.sub("", translation))
+    translation = _LIST.sub(lambda names: names[1].replace("，", "、") + "和", _GAPS.sub("", translation))
+    return _NTH.sub(r"，每月\1\2", translation)
 
 
 def runs_of(schedule: Schedule, language: str) -> dict[str, object]:

@@ -15,7 +15,7 @@
     if (day === was.day && priority === was.priority) return;
     form.elements.content_id.value = was.content;
     form.elements.when_was.value = was.when;
-    form.elements.when.value = day === was.day ? was.when.slice(0, MINUTES) : day + was.when.slice(day.length);
+    form.elements.when.value = day === was.day ? was.when.slice(0, MINUTES) : day && day + (was.when.slice(day.length) || "T09:00");
     form.elements.priority_was.value = was.priority;
     form.elements.priority.value = priority;
     form.requestSubmit();
@@ -28,7 +28,7 @@
   }
 
   function target(event) {
-    return dragged && event.target.closest?.("td[data-day], .target[data-priority]");
+    return dragged && event.target.closest?.("td[data-day], .tray, .target[data-priority]");
   }
 
   function mark(chosen) {
@@ -67,7 +67,7 @@
     const entry = event.target.matches?.(".entry[draggable=true]") ? event.target : null;
     const days = { ArrowLeft: -1, ArrowRight: 1 }[event.key] ?? 0;
     const steps = { ArrowUp: 1, ArrowDown: -1 }[event.key] ?? 0;
-    if (!entry || !event.shiftKey || !(days || steps)) return;
+    if (!entry || !event.shiftKey || !(days || steps) || (days && !entry.dataset.day)) return;
     event.preventDefault();
     focused = entry.id;
     const priority = Math.min(10, Math.max(1, Number(entry.dataset.priority) + steps));

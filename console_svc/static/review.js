@@ -37,6 +37,44 @@
     press(element);
   });
 
+  // What is ticked stays so over J and K, and over news of the queue, while this tab is open: each as it was shown.
+  const KEY = "ticks";
+  const ticked = () => new Set(JSON.parse(sessionStorage.getItem(KEY) || "[]"));
+  const keep = (ticks) => sessionStorage.setItem(KEY, JSON.stringify([...ticks]));
+  function showTicks() {
+    const ticks = ticked(), boxes = document.querySelectorAll("input[name=tick]");
+    for (const box of boxes) box.checked = ticks.has(box.value);
+    const count = [...boxes].filter((box) => box.checked).length, output = document.querySelector("#ticked");
+    if (output) output.textContent = count || "";
+  }
+  document.addEventListener("change", ({ target }) => {
+    if (target.name !== "tick") return;
+    const ticks = ticked();
+    if (target.checked) ticks.add(target.value);
+    else ticks.delete(target.value);
+    keep(ticks);
+    showTicks();
+  });
+  document.addEventListener("submit", (event) => {
+    if (event.target.id === "ticks" && !event.defaultPrevented) keep([]);
+  });
+  document.addEventListener("htmx:after:swap", showTicks);
+  document.addEventListener("DOMContentLoaded", showTicks);
+
+  // A time that many want, by the browser's clock: so many days from now, or next Monday.
+  function timeOf(name) {
+    const [days, clock] = name.split("T"), date = new Date();
+    date.setDate(date.getDate() + (days === "mon" ? (8 - date.getDay()) % 7 || 7 : Number(days)));
+    const two = (number) => String(number).padStart(2, "0");
+    return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}T${clock}`;
+  }
+  document.addEventListener("click", ({ target }) => {
+    if (target.dataset?.at) target.form.elements.at.value = timeOf(target.dataset.at);
+  });
+  document.addEventListener("DOMContentLoaded", () => {
+    for (const quick of document.querySelectorAll(".quick")) quick.hidden = false;
+  });
+
   document.addEventListener("DOMContentLoaded", () => {
     // What was missed concerns the queue: the article stays as it was read, and what is being typed, too.
     document.querySelector("#live")?.addEventListener("stale", (event) => {

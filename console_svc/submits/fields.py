@@ -13,8 +13,8 @@ from contentgen.submit_fields import FIELDS, Field, Kind
 
 Values = dict[str, Any]
 """The arguments of `submit_task`; what was left empty is missing."""
-_TRUE = frozenset({"true", "yes", "1", "是", "y"})
-_FALSE = frozenset({"false", "no", "0", "否", "n"})
+TRUE = frozenset({"true", "yes", "1", "是", "y"})
+FALSE = frozenset({"false", "no", "0", "否", "n"})
 _DAY = 86_400.0
 _BOUNDED = text("It should be a number from {least} to {limit}.")
 
@@ -37,9 +37,9 @@ def _number(field: Field, input_text: str, _: Form) -> float:
 
 
 def _boolean(_: Field, input_text: str, __: Form) -> bool:
-    if input_text.lower() not in _TRUE | _FALSE:
+    if input_text.lower() not in TRUE | FALSE:
         raise ValueError(input_text)
-    return input_text.lower() in _TRUE
+    return input_text.lower() in TRUE
 
 
 def _length(field: Field, input_text: str, _: Form) -> float:

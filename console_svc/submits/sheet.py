@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, cast
 
-from console_svc.submits.fields import TYPED, Values, read
+from console_svc.submits.fields import FALSE, TRUE, TYPED, Values, read
 from console_svc.web.forms import BadValue, Form
 from console_svc.web.language import PageText, filled, refused, text
 from console_svc.web.sessions import Session
@@ -37,6 +37,9 @@ ENCODINGS: Mapping[str, str] = {
 BATCH = 200
 BATCH_CHARACTERS = 500_000
 """Of texts, so that a message stays below 4 MiB in any script."""
+_REVIEW = "review"
+"""A column that says, as the form does, whether an editor reviews: what `auto_approve` says the other way round."""
+_BY_AN_EDITOR, _NONE = {"by an editor", "由编辑审核", "需要", "需审核"}, {"none", "无", "不需要", "免审核"}
 _INDEX = re.compile(r"requests\[(\d+)\]\.?")
 
 
@@ -94,8 +97,12 @@ def sheet(source: str, defaults: Mapping[str, str], form: Form, run: str) -> She
         if len(rows) == MAX_ROWS:
             raise BadValue(text("It should have {n} rows at most. Split it."), n=f"{MAX_ROWS:,}")
         row_values = {
-            name: cell.strip() for name, cell in zip(columns, row, strict=False) if name in TYPED and cell.strip()
+            name: cell.strip()
+            for name, cell in zip(columns, row, strict=False)
+            if (name in TYPED or name == _REVIEW) and cell.strip()
         }
+        if review := row_values.pop(_REVIEW, ""):
+            row_values["auto_approve"] = _auto_approve(review)
         row_form = Form({**defaults, **row_values}, zone=form.zone, account=form.read_account)
         words = json.dumps([run, row_form.typed, str(form.zone)], sort_keys=True)
         occurrences[words] += 1
@@ -106,7 +113,7 @@ def sheet(source: str, defaults: Mapping[str, str], form: Form, run: str) -> She
         rows.append(Row(line, row_form.typed.get("topic", ""), values, row_form.problems))
     if not rows:
         raise BadValue(text("There is no row in it."))
-    return Sheet(rows, [name for name in columns if name and name not in TYPED])
+    return Sheet(rows, [name for name in columns if name and name not in TYPED and name != _REVIEW])
 
 
 def _cells(plain_text: str) -> tuple[Sequence[str], Iterator[tuple[int, Sequence[str]]]]:
@@ -146,7 +153,15 @@ def _below(plain_text: str, delimiter: str) -> Iterator[tuple[int, Sequence[str]
 
 def _known(name: str) -> str:
     field_name = name.strip().lower().replace(" ", "_").replace("-", "_")
-    return NAMES.get(field_name, name.strip())
+    return _REVIEW if field_name in {_REVIEW, "审核"} else NAMES.get(field_name, name.strip())
+
+
+def _auto_approve(review: str) -> str:
+    """Returns what is typed for `auto_approve` where this is typed for the review; other text stays, to be refused."""
+    answer = review.lower()
+    if answer in TRUE | _BY_AN_EDITOR:
+        return "false"
+    return "true" if answer in FALSE | _NONE else review
 
 
 async def submit(session: Session, rows: Sequence[Row], work: Work) -> None:

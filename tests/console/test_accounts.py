@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -100,3 +102,24 @@ def test_an_account_that_does_not_exist_is_said(operator: Visitor) -> None:
     for path in ("/accounts/4711", "/accounts/4711/edit"):
         operator.get(path).says("There is no such account.", status=404)
     assert "No account has such a name." in operator.get("/accounts?name=nobody").text
+
+
+def test_accounts_go_by_name_and_the_whole_console_is_switched_to_one(place: Place) -> None:
+    visitor = place.visitor()
+    own, other = (place.client.create_account(name)["account_id"] for name in ("晨报", "晚报"))
+    twins = [place.client.create_account("twins")["account_id"] for _ in range(2)]
+    visitor.post(f"/accounts/{own}/activate", {})  # reads the names anew
+    for account_id, topic in ((own, "of the morning"), (other, "of the evening")):
+        place.client.submit_task(account_id, topic, schedule_time="2099-01-01T00:00:00Z")
+    visitor.get(f"/tasks?{urlencode({'account': '晨报'})}").says("of the morning", "<bdi>晨报</bdi>").lacks(
+        "of the evening"
+    )
+    visitor.get("/tasks?account=twins").says(f"Several accounts have this name: {twins[0]}, {twins[1]}", status=400)
+    visitor.get("/pool?account=nobody").says("No account has this name", status=400)
+    visitor.post("/account", {"account": "晚报"})
+    visitor.get("/tasks").says("of the evening").lacks("of the morning")
+    visitor.get("/accounts").says("晚报").lacks("<bdi>晨报</bdi></a>")
+    visitor.get("/new").says(f'value="{other}" selected')
+    visitor.post("/account", {"account": "nobody"}).says("No account has this name")
+    visitor.post("/account", {"all": "yes"})
+    visitor.get("/tasks").says("of the evening", "of the morning")

@@ -161,6 +161,21 @@ def test_bad_rows_are_named_and_the_others_submitted(place: Place, operator: Vis
     assert [task["topic"] for task in tasks_about(place, "row ")] == ["row good", "row ok"]
 
 
+def test_a_sheet_names_accounts_and_says_the_review_as_the_form_does() -> None:
+    rows = "主题,账号,审核\na,晨报,由编辑审核\nb,7,否\nc,7,maybe\nd,晚报,\n"
+    ids = {"晨报": 5, "7": 7}
+
+    def account(name: str) -> int:
+        if name not in ids:
+            raise BadValue("No account has this name.")
+        return ids[name]
+
+    read = sheet(rows, {}, Form({}, account=account), "run")
+    assert [(row.values["account_id"], row.values["auto_approve"]) for row in read.good] == [(5, False), (7, True)]
+    assert [list(row.problems) for row in read.bad] == [["auto_approve"], ["account_id"]]
+    assert read.unknown == []
+
+
 def test_what_is_no_sheet_is_refused_and_kept(operator: Visitor, account: str) -> None:
     for rows, problem in (
         ('topic,tone\n"open,x\n', "look for a quote that is not closed"),

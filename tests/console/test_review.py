@@ -237,3 +237,16 @@ class TestBrowser:
         page.set_viewport_size(PHONE)
         page.goto("/review")
         expect(page.get_by_role("button", name="Approve", exact=True)).to_be_in_viewport()
+
+
+def test_ticks_survive_the_next_article(place: Place, page: Page) -> None:
+    contents = [place.article(f"ticked {number}") for number in range(2)]
+    page.goto(f"/review/{contents[0]['content_id']}")
+    page.keyboard.press("x")
+    expect(page.locator("#ticked")).to_have_text("1")
+    page.keyboard.press("j")
+    page.wait_for_url(f"**/review/{contents[1]['content_id']}*")
+    expect(page.locator(f"#queue-{contents[0]['content_id']} input")).to_be_checked()
+    page.keyboard.press("s")
+    page.get_by_role("button", name="Tomorrow 09:00").click()
+    expect(page.locator("#at")).to_have_value(re.compile(r"T09:00"))
