@@ -61,6 +61,7 @@ worker_ids = _completes(
 account_ids = _completes(
     lambda client: _first(client.iter_accounts()), lambda account: (str(account.account_id), line(account.name))
 )
+token_names = _completes(lambda client: _first(client.iter_tokens()), lambda token: (line(token.name), token.role))
 webhook_ids = _completes(
     lambda client: _first(client.iter_webhooks()), lambda webhook: (str(webhook.webhook_id), line(webhook.url))
 )
