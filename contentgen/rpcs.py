@@ -28,6 +28,10 @@ from contentgen.v1 import (
 
 ACCOUNT_FIELDS = ("account_id", "filter.account_id", "account.account_id")
 """Where requests name accounts. The `account_id` of a resource that they update is not read."""
+PERSON = "contentgen-on-behalf-of-bin"
+"""The metadata that names the person for whom a call with a token that delegates is made: JSON with `name`, `role`, and
+`accounts` if it is tied to some.
+"""
 Accounts = Callable[[Any], set[int]]
 """Reads the ids of the accounts that a request names; 0 names none."""
 
@@ -88,6 +92,7 @@ _SCHEDULE = Change("schedule", "schedule_id", "schedule")
 _WEBHOOK = Change("webhook", "webhook_id", "webhook")
 _ALL_WORKERS = "the workers, which serve all accounts"
 _DISPATCH = "dispatch as a whole"
+_TOKENS = "the tokens, which are for all accounts"
 
 _ROWS = {
     task_service_pb2: (
@@ -189,6 +194,8 @@ _ROWS = {
     system_service_pb2: (
         Rpc("GetSystem", "viewer", all_accounts="the schedulers, which serve all accounts", repeatable=True),
         Rpc("GetCaller", "client reviewer publisher viewer worker", repeatable=True),
+        Rpc("ListTokens", "", all_accounts=_TOKENS, repeatable=True),
+        Rpc("RevokeToken", "", Change("token", "name", "token"), all_accounts=_TOKENS, repeatable=True),
     ),
     webhook_service_pb2: (
         Rpc("CreateWebhook", "", Change("webhook", made="webhook"), all_accounts="webhooks of all accounts"),

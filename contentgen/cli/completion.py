@@ -65,6 +65,7 @@ channel_ids = _completes(
     lambda client: _first(client.iter_channels()),
     lambda channel: (str(channel.channel_id), line(channel.description or channel.destination)),
 )
+token_names = _completes(lambda client: _first(client.iter_tokens()), lambda token: (line(token.name), token.role))
 webhook_ids = _completes(
     lambda client: _first(client.iter_webhooks()), lambda webhook: (str(webhook.webhook_id), line(webhook.url))
 )

@@ -47,6 +47,7 @@ _ADVICE = {
     "TOKEN_INVALID": "set CONTENTGEN_TOKEN to a token of role client or operator",
     "ROLE_FORBIDDEN": "set CONTENTGEN_TOKEN to a token of role operator",
     "ACCOUNT_FORBIDDEN": "the token is tied to other accounts",
+    "DELEGATION_FORBIDDEN": "this token is for a console that signs persons in: use one of your own",
     "ACCOUNT_INACTIVE": "`contentgen account update ID --active` lets it submit again",
     "RESUME_TOKEN_EXPIRED": "watch again, without --resume-token",
 }

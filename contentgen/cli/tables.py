@@ -111,6 +111,15 @@ HISTORY = (
     Column("P95", lambda point: cells.duration(point["duration_p95"]), right=True),
     Column("COST", lambda point: f"{point['cost']:.4f}", right=True, wide=True),
 )
+TOKENS = (
+    Column("NAME", lambda token: cells.line(token["name"])),
+    Column("ROLE", lambda token: cells.line(token["role"])),
+    Column("ACCOUNTS", lambda token: ", ".join(map(str, token["account_ids"])) or "all"),
+    Column("FOR OTHERS", lambda token: "yes" if token["delegates"] else "", wide=True),
+    Column("VALID", lambda token: str(token["valid_count"]), right=True),
+    Column("REVOKED", lambda token: cells.local_time(token["revoke_time"])),
+    Column("BY", lambda token: cells.line(token["revoked_by"]), wide=True),
+)
 AUDIT_EVENTS = (
     Column("TIME", lambda event: cells.local_time(event["event_time"])),
     Column("ACTOR", lambda event: cells.line(event["actor"])),

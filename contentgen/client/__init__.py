@@ -11,6 +11,7 @@ from contentgen.client.client import AsyncContentGenerationClient as AsyncConten
 from contentgen.client.client import ContentGenerationClient as ContentGenerationClient
 from contentgen.client.errors import *  # noqa: F403 - the names of its `__all__`
 from contentgen.client.results import *  # noqa: F403 - the names of its `__all__`
+from contentgen.client.target import Person as Person
 from contentgen.client.tasks import TaskFilter as TaskFilter
 from contentgen.client.watch import AsyncWatch as AsyncWatch
 from contentgen.client.watch import Watch as Watch

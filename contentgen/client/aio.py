@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 
 from contentgen.client.errors import RequestError, request_error
-from contentgen.client.target import Target
+from contentgen.client.target import Person, Target
 from contentgen.client.transport import CLOSED, Request, Response, Signal, Stream, Stubs, Transport
 
 
@@ -29,9 +29,10 @@ class AioTransport(Transport):
         token: str | None,
         timeout: float,
         target: Target | None,
+        on_behalf_of: Person | None = None,
     ) -> None:
         """`connect`: called at the first call, on its loop. `owned`: whether `close` closes the channel."""
-        super().__init__(token, timeout, target)
+        super().__init__(token, timeout, target, on_behalf_of=on_behalf_of)
         self._connect = connect
         self._owned = owned
         self._channel: grpc.aio.Channel | None = None

@@ -12,7 +12,7 @@ from typing import Generic, cast
 import grpc
 
 from contentgen.client.errors import request_error
-from contentgen.client.target import Target
+from contentgen.client.target import Person, Target
 from contentgen.client.transport import Metadata, Request, Response, Signal, Stream, Stubs, Transport, current_span
 
 
@@ -28,9 +28,10 @@ class BlockingTransport(Transport):
         timeout: float,
         target: Target | None = None,
         span: Callable[[], Metadata] = current_span,
+        on_behalf_of: Person | None = None,
     ) -> None:
         """`owned`: whether `close` closes the channel."""
-        super().__init__(token, timeout, target, span)
+        super().__init__(token, timeout, target, span, on_behalf_of)
         self._channel = channel
         self._owned = owned
         self._stubs = Stubs(self._channel)

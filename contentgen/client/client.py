@@ -21,7 +21,7 @@ from contentgen.client.notifications import NotificationMethods
 from contentgen.client.publish_pool import PublishPoolMethods
 from contentgen.client.schedules import ScheduleMethods
 from contentgen.client.system import AuditMethods, SystemMethods, WorkerPoolMethods
-from contentgen.client.target import Target
+from contentgen.client.target import Person, Target
 from contentgen.client.task_control import TaskControlMethods
 from contentgen.client.task_progress import TaskProgressMethods
 from contentgen.client.tasks import TaskMethods
@@ -81,6 +81,7 @@ class ContentGenerationClient(_AllMethods, Blocking):
         credentials: grpc.ChannelCredentials | None = None,
         timeout: float = TIMEOUT,
         channel: grpc.Channel | None = None,
+        on_behalf_of: Person | None = None,
     ) -> None:
         """Connects at the first call.
 
@@ -94,16 +95,19 @@ class ContentGenerationClient(_AllMethods, Blocking):
             credentials: of a TLS channel, such as `grpc.ssl_channel_credentials(ca)`; None: plaintext.
             timeout: seconds that a call may take, beyond what it asks the scheduler to wait.
             channel: used instead of one to `target`, and left open by `close`; it retries no call by itself.
+            on_behalf_of: for whom all calls are made, with a token that delegates (docs/how-to/tokens-and-roles.md).
 
         Raises:
             ValueError: the environment names no scheduler, no token, or a file that can't be read.
         """
         if channel is not None:
-            transport = BlockingTransport(channel, owned=False, token=token, timeout=timeout)
+            place = None
         else:
             place = Target.given(target, token, credentials)
-            channel = open_channel(place.as_one, place.credentials)
-            transport = BlockingTransport(channel, owned=True, token=place.token, timeout=timeout, target=place)
+            channel, token = open_channel(place.as_one, place.credentials), place.token
+        transport = BlockingTransport(
+            channel, owned=place is not None, token=token, timeout=timeout, target=place, on_behalf_of=on_behalf_of
+        )
         super().__init__(transport)
         self._close = transport.close
 
@@ -139,18 +143,26 @@ class AsyncContentGenerationClient(AsyncMethods):
         credentials: grpc.ChannelCredentials | None = None,
         timeout: float = TIMEOUT,
         channel: grpc.aio.Channel | None = None,
+        on_behalf_of: Person | None = None,
     ) -> None:
         """Connects at the first call, and belongs to the event loop of that call.
 
         The arguments are those of ContentGenerationClient; a `channel` is one of grpc.aio.
         """
         if channel is not None:
-            transport = AioTransport(lambda: channel, owned=False, token=token, timeout=timeout, target=None)
+            transport = AioTransport(
+                lambda: channel, owned=False, token=token, timeout=timeout, target=None, on_behalf_of=on_behalf_of
+            )
         else:
             place = Target.given(target, token, credentials)
             address, secure = place.as_one, place.credentials
             transport = AioTransport(
-                lambda: open_aio_channel(address, secure), owned=True, token=place.token, timeout=timeout, target=place
+                lambda: open_aio_channel(address, secure),
+                owned=True,
+                token=place.token,
+                timeout=timeout,
+                target=place,
+                on_behalf_of=on_behalf_of,
             )
         super().__init__(transport)
         self._close = transport.close

@@ -49,6 +49,7 @@ __all__ = [
     "TaskProgress",
     "TaskStats",
     "TaskStatus",
+    "Token",
     "Webhook",
     "WebhookWithSecret",
     "Worker",
@@ -630,6 +631,24 @@ class MessageTest(TypedDict):
 
     delivered: bool
     error: str | None
+
+
+class Token(TypedDict):
+    """The tokens of one name, which all have the same rights; never a token itself."""
+
+    name: str
+    role: str
+    """As in the tokens file, such as `client`."""
+    account_ids: list[int]
+    """The accounts that it is tied to. Empty: all."""
+    delegates: bool
+    """Whether it only calls for persons whom its calls name, as a console does that signs them in."""
+    valid_count: int
+    """How many of them are valid. 0: all are revoked."""
+    revoke_time: str | None
+    """When one was last revoked. None: none was."""
+    revoked_by: str
+    """The name of the token by which that was done; may be empty."""
 
 
 class AuditEvent(TypedDict):

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from contentgen.client.documents import timestamp
 from contentgen.client.methods import Methods, lists, plain, returns
-from contentgen.client.results import AuditEvent, Caller, DispatchStatus, System, Worker, WorkerPool
+from contentgen.client.results import AuditEvent, Caller, DispatchStatus, System, Token, Worker, WorkerPool
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import audit_service_pb2 as audit_pb
@@ -35,6 +35,29 @@ class SystemMethods(Methods):
             >>> may_submit = "TaskService/SubmitTask" in client.get_caller()["methods"]
         """
         return await self._call(self._stubs.system.GetCaller, system_pb.GetCallerRequest())
+
+    @lists(Token)
+    def iter_tokens(self, *, page_size: int = PAGE_SIZE) -> Pages[system_pb.Token]:
+        """Iterates over the names of the tokens file with their rights, which it reads page by page.
+
+        Example:
+            >>> operators = [token["name"] for token in client.iter_tokens() if token["role"] == "operator"]
+        """
+        request = system_pb.ListTokensRequest(page_size=page_size)
+        return Pages(self._transport, self._stubs.system.ListTokens, request, lambda page: page.tokens)
+
+    @returns(Token)
+    async def revoke_token(self, name: str) -> system_pb.Token:
+        """Revokes all tokens of a name for good, for all schedulers. Returns what has become of them.
+
+        Raises:
+            ResourceNotFoundException: the tokens file has none of this name.
+
+        Example:
+            >>> valid = client.revoke_token("former-colleague")["valid_count"]
+        """
+        request = system_pb.RevokeTokenRequest(name=name)
+        return (await self._call(self._stubs.system.RevokeToken, request)).token
 
 
 class WorkerPoolMethods(Methods):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import NotRequired, Self, TypedDict
 
 import grpc
 
@@ -31,6 +31,16 @@ class Tls:
     ca: bytes | None
     cert: bytes | None
     key: bytes | None
+
+
+class Person(TypedDict):
+    """For whom a call with a token that delegates is made. The audit shows the name."""
+
+    name: str
+    role: str
+    """As in the tokens file, such as `reviewer`; its rights are at most those of the token."""
+    accounts: NotRequired[list[int]]
+    """The accounts that the person is tied to. Left out: all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ that it belongs to, by W3C Trace Context.
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import threading
 import weakref
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import grpc
 
-from contentgen.client.target import TOKEN, Target
+from contentgen.client.target import TOKEN, Person, Target
+from contentgen.rpcs import PERSON
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
 from contentgen.v1.audit_service_pb2_grpc import AuditServiceStub
@@ -32,7 +34,7 @@ from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 if TYPE_CHECKING:
     from contentgen.client.watch import ResumingStream
 
-Metadata = tuple[tuple[str, str], ...]
+Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 def current_span() -> Metadata:
@@ -97,6 +99,7 @@ class Transport(ABC):
         timeout: float,
         target: Target | None = None,
         span: Callable[[], Metadata] = current_span,
+        on_behalf_of: Person | None = None,
     ) -> None:
         """`timeout`: seconds that a call may take, beyond what it asks the scheduler to wait.
 
@@ -107,6 +110,8 @@ class Transport(ABC):
         self.timeout = timeout
         self._target = target
         self._metadata: Metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        if on_behalf_of is not None:
+            self._metadata += ((PERSON, json.dumps(on_behalf_of).encode()),)
         self._span = span
         self._lock = threading.Lock()
         self._closed = False

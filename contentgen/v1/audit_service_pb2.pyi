@@ -32,14 +32,14 @@ class AuditEvent(_message.Message):
     RESOURCE_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     actor: _builtins.str
-    """The name of the caller's token; `anonymous` where no tokens are required. Empty: the call had no valid token."""
+    """The name of the caller's token, or of the person for whom it called; `anonymous` where no tokens are required. Empty: the call had no valid token."""
     account_id: _builtins.int
     """The account that the call was about, as far as it is known; 0: none, or several."""
     method: _builtins.str
     """Service and RPC, such as `TaskService/CancelTask`."""
     resource: _builtins.str
     """What the call was about: a kind and an id, such as `task:task-0123456789abcdef`, `content:17`, `account:1`,
-    `schedule:3`, `webhook:2`, `delivery:9`, `worker:host-1`. Of several: the first one and how many more, such as
+    `schedule:3`, `webhook:2`, `delivery:9`, `worker:host-1`, `token:anna`. Of several: the first one and how many more, such as
     `content:17 and 4 more`. Empty: nothing is named, or a refused call named nothing. `task:?`, `worker:?`: what a
     call named is no task's id, or a refused call named a worker. Up to 200 characters.
     """

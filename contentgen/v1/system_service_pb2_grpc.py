@@ -46,6 +46,16 @@ class SystemServiceStub(object):
                 request_serializer=contentgen_dot_v1_dot_system__service__pb2.GetCallerRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_system__service__pb2.GetCallerResponse.FromString,
                 _registered_method=True)
+        self.ListTokens = channel.unary_unary(
+                '/contentgen.v1.SystemService/ListTokens',
+                request_serializer=contentgen_dot_v1_dot_system__service__pb2.ListTokensRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_system__service__pb2.ListTokensResponse.FromString,
+                _registered_method=True)
+        self.RevokeToken = channel.unary_unary(
+                '/contentgen.v1.SystemService/RevokeToken',
+                request_serializer=contentgen_dot_v1_dot_system__service__pb2.RevokeTokenRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_system__service__pb2.RevokeTokenResponse.FromString,
+                _registered_method=True)
 
 
 class SystemServiceServicer(object):
@@ -81,6 +91,38 @@ class SystemServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTokens(self, request, context):
+        """Lists the tokens of the tokens file by their names, in pages; never the tokens themselves, nor their hashes.
+
+        It only reads, and needs no database. It shows the file as the scheduler that answers has loaded it.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad paging.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; the list is of all.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeToken(self, request, context):
+        """Revokes all tokens of a name, for good, though the file still has them: at once for the scheduler that answers,
+        within seconds for the others, and after restarts. Streams with them end. A token that is created later with the
+        same name is valid.
+
+        It may revoke the caller's own. Safe to repeat.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: no name, or one that is too long.
+        NOT_FOUND `RESOURCE_NOT_FOUND`: the file has no token of this name.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; it may not revoke those of all.
+        UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`, `STATEMENT_TIMEOUT`, UNAUTHENTICATED `TOKEN_INVALID`,
+        PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SystemServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -93,6 +135,16 @@ def add_SystemServiceServicer_to_server(servicer, server):
                     servicer.GetCaller,
                     request_deserializer=contentgen_dot_v1_dot_system__service__pb2.GetCallerRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_system__service__pb2.GetCallerResponse.SerializeToString,
+            ),
+            'ListTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTokens,
+                    request_deserializer=contentgen_dot_v1_dot_system__service__pb2.ListTokensRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_system__service__pb2.ListTokensResponse.SerializeToString,
+            ),
+            'RevokeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeToken,
+                    request_deserializer=contentgen_dot_v1_dot_system__service__pb2.RevokeTokenRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_system__service__pb2.RevokeTokenResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -151,6 +203,60 @@ class SystemService(object):
             '/contentgen.v1.SystemService/GetCaller',
             contentgen_dot_v1_dot_system__service__pb2.GetCallerRequest.SerializeToString,
             contentgen_dot_v1_dot_system__service__pb2.GetCallerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.SystemService/ListTokens',
+            contentgen_dot_v1_dot_system__service__pb2.ListTokensRequest.SerializeToString,
+            contentgen_dot_v1_dot_system__service__pb2.ListTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.SystemService/RevokeToken',
+            contentgen_dot_v1_dot_system__service__pb2.RevokeTokenRequest.SerializeToString,
+            contentgen_dot_v1_dot_system__service__pb2.RevokeTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,30 @@ class SystemServiceStub:
     Statuses:
       UNAUTHENTICATED `TOKEN_INVALID`, INTERNAL `INTERNAL`: see TaskService.
     """
+    ListTokens: _grpc.UnaryUnaryMultiCallable[_system_service_pb2.ListTokensRequest, _system_service_pb2.ListTokensResponse]
+    """Lists the tokens of the tokens file by their names, in pages; never the tokens themselves, nor their hashes.
+
+    It only reads, and needs no database. It shows the file as the scheduler that answers has loaded it.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad paging.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; the list is of all.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    RevokeToken: _grpc.UnaryUnaryMultiCallable[_system_service_pb2.RevokeTokenRequest, _system_service_pb2.RevokeTokenResponse]
+    """Revokes all tokens of a name, for good, though the file still has them: at once for the scheduler that answers,
+    within seconds for the others, and after restarts. Streams with them end. A token that is created later with the
+    same name is valid.
+
+    It may revoke the caller's own. Safe to repeat.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: no name, or one that is too long.
+      NOT_FOUND `RESOURCE_NOT_FOUND`: the file has no token of this name.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; it may not revoke those of all.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`, `STATEMENT_TIMEOUT`, UNAUTHENTICATED `TOKEN_INVALID`,
+      PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
 
 @_typing.type_check_only
 class SystemServiceAsyncStub(SystemServiceStub):
@@ -82,6 +106,30 @@ class SystemServiceAsyncStub(SystemServiceStub):
 
     Statuses:
       UNAUTHENTICATED `TOKEN_INVALID`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ListTokens: _aio.UnaryUnaryMultiCallable[_system_service_pb2.ListTokensRequest, _system_service_pb2.ListTokensResponse]  # type: ignore[assignment]
+    """Lists the tokens of the tokens file by their names, in pages; never the tokens themselves, nor their hashes.
+
+    It only reads, and needs no database. It shows the file as the scheduler that answers has loaded it.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad paging.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; the list is of all.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    RevokeToken: _aio.UnaryUnaryMultiCallable[_system_service_pb2.RevokeTokenRequest, _system_service_pb2.RevokeTokenResponse]  # type: ignore[assignment]
+    """Revokes all tokens of a name, for good, though the file still has them: at once for the scheduler that answers,
+    within seconds for the others, and after restarts. Streams with them end. A token that is created later with the
+    same name is valid.
+
+    It may revoke the caller's own. Safe to repeat.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: no name, or one that is too long.
+      NOT_FOUND `RESOURCE_NOT_FOUND`: the file has no token of this name.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; it may not revoke those of all.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`, `STATEMENT_TIMEOUT`, UNAUTHENTICATED `TOKEN_INVALID`,
+      PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
 
 class SystemServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -119,6 +167,42 @@ class SystemServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Statuses:
           UNAUTHENTICATED `TOKEN_INVALID`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTokens(
+        self,
+        request: _system_service_pb2.ListTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_system_service_pb2.ListTokensResponse, _abc.Awaitable[_system_service_pb2.ListTokensResponse]]:
+        """Lists the tokens of the tokens file by their names, in pages; never the tokens themselves, nor their hashes.
+
+        It only reads, and needs no database. It shows the file as the scheduler that answers has loaded it.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad paging.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; the list is of all.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeToken(
+        self,
+        request: _system_service_pb2.RevokeTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_system_service_pb2.RevokeTokenResponse, _abc.Awaitable[_system_service_pb2.RevokeTokenResponse]]:
+        """Revokes all tokens of a name, for good, though the file still has them: at once for the scheduler that answers,
+        within seconds for the others, and after restarts. Streams with them end. A token that is created later with the
+        same name is valid.
+
+        It may revoke the caller's own. Safe to repeat.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: no name, or one that is too long.
+          NOT_FOUND `RESOURCE_NOT_FOUND`: the file has no token of this name.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; it may not revoke those of all.
+          UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`, `STATEMENT_TIMEOUT`, UNAUTHENTICATED `TOKEN_INVALID`,
+          PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
 
 def add_SystemServiceServicer_to_server(servicer: SystemServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,27 +27,33 @@ def token_command(arguments: Sequence[str]) -> int:
     create.add_argument("--name", required=True, help="the owner; worker ids and leases belong to a name")
     create.add_argument("--role", required=True, choices=ROLES, help="the calls that it allows")
     create.add_argument("--accounts", type=_accounts, help="its accounts, ids separated by commas (default: all)")
+    create.add_argument(
+        "--delegates",
+        action="store_true",
+        help="for a console that signs persons in: it calls only for those whom it names, with its own rights at most",
+    )
     create.add_argument("--tokens-file", type=Path, help=f"the file, created if it is missing [{_VARIABLE}]")
     options = parser.parse_args(arguments)
     try:
-        print(_create(options.tokens_file, options.name, options.role, options.accounts))
+        token = new_token()
+        line = TokenLine(options.name, hash_of(token), options.role, options.accounts, options.delegates)
+        _add(options.tokens_file, line)
+        print(token)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_STATUS
     return 0
 
 
-def _create(tokens_file: Path | None, name: str, role: str, accounts: tuple[int, ...] | None) -> str:
-    """Adds a new token to the file; returns it. Raises SettingsError."""
+def _add(tokens_file: Path | None, line: TokenLine) -> None:
+    """Adds a token to the file. Raises SettingsError."""
     path = tokens_file or Path(os.environ.get(_VARIABLE, ""))
     if path == Path():
         raise SettingsError([f"{_VARIABLE} is not set: set it, or give --tokens-file, to the scheduler's tokens file"])
-    token = new_token()
     try:
-        add_token(path, TokenLine(name, hash_of(token), role, accounts))
+        add_token(path, line)
     except OSError as error:
         raise SettingsError([f"{_VARIABLE}={path}: can't be written ({error.strerror or error})"]) from None
-    return token
 
 
 def _accounts(text: str) -> tuple[int, ...]:

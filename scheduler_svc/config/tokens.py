@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,22 +26,28 @@ MAX_NAME = 200
 MAX_ACCOUNTS = 100
 _MAX_PROBLEMS = 100
 """Invalid lines that an error names."""
-_KEYS = frozenset({"name", "sha256", "role", "accounts"})
+_KEYS = frozenset({"name", "sha256", "role", "accounts", "delegates"})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLine:
-    """A token: name, SHA-256 of its UTF-8 bytes in hex, role, and the accounts it is tied to (None: all)."""
+    """A token: name, SHA-256 of its UTF-8 bytes in hex, role, and the accounts it is tied to (None: all).
+
+    One that `delegates` calls only for persons whom its calls name, each with no more rights than its own.
+    """
 
     name: str
     sha256: str
     role: str
     accounts: tuple[int, ...] | None = None
+    delegates: bool = False
 
     def json(self) -> str:
         tied = {} if self.accounts is None else {"accounts": list(self.accounts)}
-        return json.dumps({"name": self.name, "sha256": self.sha256, "role": self.role, **tied}, ensure_ascii=False)
+        delegates = {"delegates": True} if self.delegates else {}
+        fields = {"name": self.name, "sha256": self.sha256, "role": self.role, **tied, **delegates}
+        return json.dumps(fields, ensure_ascii=False)
 
 
 def new_token() -> str:
@@ -76,7 +82,13 @@ def read_tokens(path: Path) -> tuple[TokenLine, ...]:
     return tuple(lines)
 
 
-def _parse(text: bytes) -> tuple[TokenLine | None, list[str]]:
+def read_person(text: bytes) -> TokenLine | None:
+    """Returns whom a call with a delegating token names: a line without `sha256`. Returns None if it is none."""
+    line, _ = _parse(text, {"sha256": "0" * 64})
+    return None if line is None or line.delegates or line.role == "worker" else line
+
+
+def _parse(text: bytes, more: Mapping[str, str] | None = None) -> tuple[TokenLine | None, list[str]]:
     """Returns a line, or its problems. They repeat no value: it may be a token, put there by mistake."""
     try:
         fields = json.loads(text)
@@ -84,11 +96,12 @@ def _parse(text: bytes) -> tuple[TokenLine | None, list[str]]:
         fields = None
     if not isinstance(fields, dict):
         return None, ["must be a JSON object with name, sha256, role and, if it is tied to some, accounts"]
+    fields |= more or {}
     problems = list(_problems(fields))
     if problems:
         return None, problems
     accounts = tuple(sorted(set(fields["accounts"]))) if "accounts" in fields else None
-    return TokenLine(fields["name"], fields["sha256"], fields["role"], accounts), []
+    return TokenLine(fields["name"], fields["sha256"], fields["role"], accounts, "delegates" in fields), []
 
 
 def _problems(fields: dict[str, object]) -> Iterator[str]:
@@ -101,6 +114,8 @@ def _problems(fields: dict[str, object]) -> Iterator[str]:
         yield f"role must be {', '.join(ROLES[:-1])} or {ROLES[-1]}"
     if "accounts" in fields:
         yield from _problems_of_accounts(fields["accounts"], role)
+    if fields.get("delegates", True) is not True or ("delegates" in fields and role == "worker"):
+        yield "delegates must be true, or left out; role worker must have none"
     if unknown := sorted(fields.keys() - _KEYS):
         yield f"has {len(unknown)} keys that are none of {', '.join(sorted(_KEYS))}"
 
@@ -117,11 +132,12 @@ def _problems_of_accounts(accounts: object, role: object) -> Iterator[str]:
 
 def _contradictions(lines: list[TokenLine]) -> Iterator[str]:
     """All lines of a name must agree; a token belongs to one name."""
-    meaning: dict[str, tuple[str, tuple[int, ...] | None]] = {}
+    meaning: dict[str, tuple[object, ...]] = {}
     owner: dict[str, str] = {}
     for line in lines:
-        if meaning.setdefault(line.name, (line.role, line.accounts)) != (line.role, line.accounts):
-            yield f"the lines named {line.name!r} must agree in role and accounts"
+        rights = (line.role, line.accounts, line.delegates)
+        if meaning.setdefault(line.name, rights) != rights:
+            yield f"the lines named {line.name!r} must agree in role, accounts and delegates"
         if owner.setdefault(line.sha256, line.name) != line.name:
             yield f"{owner[line.sha256]!r} and {line.name!r} have the same sha256: each needs a token of its own"
 

@@ -92,12 +92,13 @@ class CallerIdentity(NamedTuple):
     """A caller; a tuple, since most calls make one.
 
     `name` is empty if no tokens are required. `scope` holds the accounts that its token is tied to, and in a call that
-    names accounts only these.
+    names accounts only these. One that `delegates` calls only for persons whom its calls name.
     """
 
     name: str
     role: Role
     scope: Scope = ALL
+    delegates: bool = False
 
     def require(self, allowed: frozenset[Role], rpc: str) -> None:
         if self.role not in allowed:

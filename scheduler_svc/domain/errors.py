@@ -266,6 +266,13 @@ class AccountForbidden(DomainError):
         super().__init__(f"token {name!r} is tied to accounts, and not to {what}", **metadata)
 
 
+class DelegationForbidden(DomainError):
+    """A call names a person for whom its token may not act, or names none though its token only acts for persons."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"token {name!r} does not act for this person: {why}")
+
+
 class WorkerIdInUse(DomainError):
     """Another folder uses this worker id, and was active within the lease time."""
 

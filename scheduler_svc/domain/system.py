@@ -130,3 +130,23 @@ class Figures:
     leases: Mapping[str, int]
     backlogs: Backlogs
     accounts: Mapping[int, TaskStats]
+
+
+class Revocation(NamedTuple):
+    """When a token was revoked (None: it was not), and by whom: the name of a token, or `anonymous`."""
+
+    revoke_time: datetime | None = None
+    revoked_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The tokens of one name. The revocation is the latest of those that the file still has."""
+
+    name: str
+    role: str
+    accounts: tuple[int, ...] | None
+    delegates: bool
+    valid_count: int
+    revoke_time: datetime | None
+    revoked_by: str

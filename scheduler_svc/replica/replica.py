@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -25,7 +26,7 @@ from scheduler_svc.assets.stores import open_store
 from scheduler_svc.audit.loop import AuditLog
 from scheduler_svc.audit.service import AuditService
 from scheduler_svc.config import Settings
-from scheduler_svc.config.tokens import read_tokens
+from scheduler_svc.config.tokens import TokenLine, read_tokens
 from scheduler_svc.contents.loop import SearchIndexer
 from scheduler_svc.contents.service import ContentService
 from scheduler_svc.contents.uploads import ContentUploads
@@ -73,6 +74,7 @@ from scheduler_svc.schedules.service import ScheduleService, read_template
 from scheduler_svc.schedules.work import Ticks
 from scheduler_svc.system.loop import sample_figures
 from scheduler_svc.system.service import SystemService
+from scheduler_svc.system.tokens import TokenRegister
 from scheduler_svc.system.work import SystemStatus
 from scheduler_svc.tasks.bulk import Bulk
 from scheduler_svc.tasks.service import TaskService
@@ -139,6 +141,7 @@ class Replica:
         self._addresses = AddressPolicy(settings.webhook_allow)
         self._names = Names()
         self._auth: AuthInterceptor | None = None
+        self._token_lines: Sequence[TokenLine] = ()
         self._certificates: Certificates | None = None
         self._file_reloads: list[FileReload] = []
         self._metrics = Metrics(own_version()) if settings.metrics_listen else None
@@ -173,6 +176,8 @@ class Replica:
             await self._deliveries.read()
         with suppress(StoreUnavailable):  # then it keeps our own time until the loop has read the database's
             await self._database_watch.run_once()
+        with suppress(StoreUnavailable):  # then no call that needs the database is answered before the loop has read it
+            await self._tokens.run_once()
         for service in self._services:
             service.start()
         for service in self._services:
@@ -225,7 +230,8 @@ class Replica:
         settings = self._settings
         if path := settings.tokens_file:
             self._file_reloads.append(FileReload("tokens", [path], lambda: self._use_tokens(path)))
-            self._auth = AuthInterceptor(KnownTokens(read_tokens(path)), self._refused)
+            self._auth = AuthInterceptor(KnownTokens(()), self._refused)
+            self._token_lines = read_tokens(path)
         if settings.tls:
             files = Certificates.files(settings)
             self._file_reloads.append(FileReload("certificates", files, self._use_certificates))
@@ -233,8 +239,11 @@ class Replica:
             self._expiry = Periodic("certificate", self._certificates.warn_of_expiry)
 
     def _use_tokens(self, path: Path) -> None:
-        assert self._auth
-        self._loop.call_soon_threadsafe(self._auth.use, KnownTokens(read_tokens(path)))
+        self._loop.call_soon_threadsafe(self._tokens.load, read_tokens(path))
+
+    def _accept(self, lines: Sequence[TokenLine]) -> None:
+        if self._auth:
+            self._auth.use(KnownTokens(lines))
 
     def _refused(self, method: str, identity: CallerIdentity | None, error: DomainError) -> None:
         self._auditor.unauthorized(method, identity, error)
@@ -263,6 +272,8 @@ class Replica:
         )
         self._audit_log = AuditLog(self._pools.audit, now=self._clock.now)
         self._auditor = Auditor(self._audit_log.add, anonymous=settings.tokens_file is None)
+        self._tokens = TokenRegister(self._pools.loops, self._accept)
+        self._tokens.load(self._token_lines)
         self._build_committers()
         self._build_waiters()
         engine = self._pools.background()
@@ -425,6 +436,7 @@ class Replica:
             Periodic("search index", SearchIndexer(pools.loops).run_once),
             Periodic("assets", AssetCollection(pools.assets, self._objects, self._metrics).run_once),
             Periodic("store of assets", self._store_identity.run_once),
+            Periodic("revoked tokens", self._tokens.run_once),
             *self._file_reloads,
             *([self._expiry] if self._certificates else []),
             *self._build_sampling(),
@@ -505,7 +517,7 @@ class Replica:
             "AssetService": AssetService(pools.reads, self._objects),
             "AccountService": AccountService(pools.reads, pools.operators, pools.dispatch),
             "ScheduleService": ScheduleService(pools.reads, pools.writes, settings, self._tracer),
-            "SystemService": SystemService(self._system_status, settings, self._limits),
+            "SystemService": SystemService(self._system_status, self._tokens, settings, self._limits),
             "WebhookService": WebhookService(
                 pools.reads,
                 pools.operators,

@@ -30,11 +30,18 @@ from grpc import aio
 from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
-from contentgen.rpcs import RPCS, accounts_of, path_of
+from contentgen.rpcs import PERSON, RPCS, accounts_of, path_of
 from contentgen.service.launch import most_connections
-from scheduler_svc.config.tokens import TokenLine
+from scheduler_svc.config.tokens import TokenLine, read_person
 from scheduler_svc.domain.account import ANYONE, CallerIdentity, Role, Scope
-from scheduler_svc.domain.errors import AccountForbidden, DomainError, RoleForbidden, TokenInvalid, TooManyCalls
+from scheduler_svc.domain.errors import (
+    AccountForbidden,
+    DelegationForbidden,
+    DomainError,
+    RoleForbidden,
+    TokenInvalid,
+    TooManyCalls,
+)
 from scheduler_svc.domain.task import TraceContext, read_trace
 from scheduler_svc.runtime.calls import CALLER
 from scheduler_svc.runtime.errors import status_of
@@ -166,6 +173,8 @@ _RULES: Mapping[str, tuple[frozenset[Role], str]] = {
     for name, rpc in RPCS.items()
 }
 """By path: the roles that may call it, and what is only for tokens of all accounts: see `Rpc.all_accounts`."""
+_RIGHTS = {role: frozenset(path for path, (roles, _) in _RULES.items() if role in roles) for role in Role}
+"""By role: the paths that it may call."""
 _FOREIGN = (_OPERATORS, "the schedulers, which serve all accounts")
 """The rule of reflection and channelz."""
 
@@ -236,15 +245,32 @@ class KnownTokens:
     def __init__(self, lines: Iterable[TokenLine]) -> None:
         self._secret = secrets.token_bytes(32)
         self._known: dict[bytes, tuple[bytes, CallerIdentity]] = {}
+        self._names: set[str] = set()
         for line in lines:
             digest = bytes.fromhex(line.sha256)
-            identity = CallerIdentity(line.name, Role(line.role), Scope(line.accounts))
+            identity = CallerIdentity(line.name, Role(line.role), Scope(line.accounts), line.delegates)
             self._known[self._keyed(digest)] = (digest, identity)
+            self._names.add(line.name)
 
     def identify(self, digest: bytes) -> CallerIdentity | None:
         """Returns the identity whose token has this SHA-256, or None if unknown."""
         stored_digest, identity = self._known.get(self._keyed(digest), (bytes(32), None))
         return identity if hmac.compare_digest(stored_digest, digest) else None
+
+    def person(self, token: CallerIdentity, named: bytes) -> CallerIdentity:
+        """Returns the person for whom a token calls. Raises DelegationForbidden for one with rights beyond its own."""
+        person = read_person(named)
+        if not token.delegates:
+            raise DelegationForbidden(token.name, "its line in the tokens file does not say `delegates`")
+        if person is None:
+            raise DelegationForbidden(token.name, f"`{PERSON}` must be JSON with name, role and, if any, accounts")
+        if person.name in self._names:
+            raise DelegationForbidden(token.name, f"a token has the name {person.name!r}, too")
+        if not _RIGHTS[Role(person.role)] <= _RIGHTS[token.role]:
+            raise DelegationForbidden(token.name, f"its own role is {token.role}, which may do less than {person.role}")
+        if token.scope.accounts is not None and not set(token.scope.accounts).issuperset(person.accounts or (0,)):
+            raise DelegationForbidden(token.name, f"it is itself tied to {token.scope.accounts}")
+        return CallerIdentity(person.name, Role(person.role), Scope(person.accounts))
 
     def _keyed(self, digest: bytes) -> bytes:
         return hashlib.blake2b(digest, key=self._secret, digest_size=16).digest()
@@ -274,6 +300,9 @@ class AuthInterceptor(aio.ServerInterceptor):
         try:
             credential = self._authenticate(handler_call_details.invocation_metadata)
             identity = credential[1]
+            named = _values(handler_call_details.invocation_metadata, PERSON)
+            if named or identity.delegates:
+                identity = self._tokens.person(identity, _bytes(named))
             _check(identity, method)
         except DomainError as error:
             _log.debug("a call is refused", action="auth", method=method, reason=str(error))
@@ -294,13 +323,22 @@ class AuthInterceptor(aio.ServerInterceptor):
 
 def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     """Returns the one token in the metadata. Raises TokenInvalid."""
-    values = [value for key, value in metadata or () if key == "authorization"]
+    values = _values(metadata, "authorization")
     if not values:
         raise TokenInvalid("the call has no token")
     scheme, _, token = str(values[0]).partition(" ")
     if len(values) > 1 or scheme.lower() != "bearer" or not token.strip():
         raise TokenInvalid("the metadata must have one `authorization`, as `Bearer TOKEN`")
     return token.strip()
+
+
+def _values(metadata: Iterable[tuple[str, str | bytes]], name: str) -> list[str | bytes]:
+    return [value for key, value in metadata or () if key == name]
+
+
+def _bytes(values: list[str | bytes]) -> bytes:
+    """Returns the one value of a binary header; empty if there is none, or several."""
+    return values[0] if len(values) == 1 and isinstance(values[0], bytes) else b""
 
 
 def _refusing(error: DomainError) -> Handler:

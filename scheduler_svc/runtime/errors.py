@@ -44,6 +44,7 @@ ERROR_STATUSES: Mapping[type[errors.DomainError], ErrorStatus] = {
     errors.TokenInvalid: ErrorStatus(Code.UNAUTHENTICATED, "TOKEN_INVALID"),
     errors.RoleForbidden: ErrorStatus(Code.PERMISSION_DENIED, "ROLE_FORBIDDEN"),
     errors.AccountForbidden: ErrorStatus(Code.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN"),
+    errors.DelegationForbidden: ErrorStatus(Code.PERMISSION_DENIED, "DELEGATION_FORBIDDEN"),
     errors.WorkerIdInUse: ErrorStatus(Code.ALREADY_EXISTS, "WORKER_ID_IN_USE"),
     errors.SessionReplaced: ErrorStatus(Code.ABORTED, "SESSION_REPLACED"),
     errors.QueueFull: ErrorStatus(Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=5),

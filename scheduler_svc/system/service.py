@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -10,15 +11,18 @@ from contentgen.v1 import system_service_pb2 as pb
 from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
 from contentgen.version import own_version
 from scheduler_svc.config import Settings
-from scheduler_svc.domain.system import LockHolder, ReplicaState, System
+from scheduler_svc.domain.system import LockHolder, ReplicaState, System, Token
 from scheduler_svc.runtime.access import Limits, caller, methods_of
-from scheduler_svc.runtime.validation import duration, message_of, timestamp
+from scheduler_svc.runtime.pages import DEFAULT_PAGE_SIZE, PageRequest
+from scheduler_svc.runtime.validation import MAX_NAME, Violations, duration, message_of, timestamp
+from scheduler_svc.system.tokens import TokenRegister
 from scheduler_svc.system.work import SystemStatus
 
 
 class SystemService(SystemServiceServicer):
-    def __init__(self, systems: SystemStatus, settings: Settings, limits: Limits) -> None:
+    def __init__(self, systems: SystemStatus, tokens: TokenRegister, settings: Settings, limits: Limits) -> None:
         self._systems = systems
+        self._tokens = tokens
         self._limits = _limits(settings, limits)
         self._token_required = settings.tokens_file is not None
 
@@ -42,6 +46,22 @@ class SystemService(SystemServiceServicer):
             methods=methods_of(identity),
             token_required=self._token_required,
         )
+
+    async def ListTokens(self, request: pb.ListTokensRequest, context: object) -> pb.ListTokensResponse:
+        with Violations() as violations:
+            page = PageRequest.of_names(request, violations, "ListTokens", default_size=DEFAULT_PAGE_SIZE)
+        tokens = self._tokens.list(lambda line: line.name > (page.position or ""))
+        entries, token = page.cut(tokens[: page.limit], _token, attrgetter("name"))
+        return pb.ListTokensResponse(tokens=entries, next_page_token=token)
+
+    async def RevokeToken(self, request: pb.RevokeTokenRequest, context: object) -> pb.RevokeTokenResponse:
+        with Violations() as violations:
+            violations.text("name", request.name, MAX_NAME, required=True)
+        return pb.RevokeTokenResponse(token=_token(await self._tokens.revoke(request.name, caller().name)))
+
+
+def _token(token: Token) -> pb.Token:
+    return message_of(pb.Token, token, account_ids=token.accounts or (), revoke_time=timestamp(token.revoke_time))
 
 
 def _limits(settings: Settings, limits: Limits) -> pb.Limits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +20,7 @@ from scheduler_svc.domain.system import (
     LockHolder,
     OldestTransaction,
     ReplicaState,
+    Revocation,
 )
 from scheduler_svc.domain.webhook import RETRY_FOR, DeliveryStatus
 from scheduler_svc.publishing.sql import AWAITS_RETRY, PUBLISHABLE
@@ -71,6 +72,15 @@ _REPLICAS = sa.text("""
 """Reads the replicas."""
 _DATABASE = sa.text("SELECT current_setting('server_version'), pg_database_size(current_database())")
 """Reads PostgreSQL's version and the database's size."""
+
+_REVOKE_TOKENS = sa.text("""
+    INSERT INTO revoked_tokens (sha256, revoke_time, revoked_by)
+    SELECT h.sha256, now(), :revoked_by FROM unnest(CAST(:hashes AS text[])) AS h(sha256)
+    ON CONFLICT (sha256) DO NOTHING
+""")
+"""Revokes tokens for good."""
+_REVOKED_TOKENS = sa.text("SELECT sha256, revoke_time, revoked_by FROM revoked_tokens")
+"""Reads the tokens that were revoked."""
 
 # Our own sessions have synchronous_commit on, so that what the server, role and database say is in `reset_val`; what a
 # role or database says since this session began is in the catalog alone.
@@ -191,6 +201,13 @@ class SystemStatements(Statements):
     def clock(self) -> float:
         """Returns the database's clock, in Unix time."""
         return float(self._row(_CLOCK)[0])
+
+    def revoke_tokens(self, hashes: Sequence[str], revoked_by: str) -> None:
+        self._run(_REVOKE_TOKENS, hashes=array("text", hashes), revoked_by=revoked_by)
+
+    def revoked_tokens(self) -> dict[str, Revocation]:
+        """Returns when and by whom tokens were revoked, by their hashes."""
+        return {sha256: Revocation(*how) for sha256, *how in self._rows(_REVOKED_TOKENS)}
 
     def lock_holders(self) -> list[LockHolder]:
         """Returns the sessions that others of this database wait for at this moment, the longest transaction first."""

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import StatusCode, aio
 
-from contentgen.rpcs import METHODS
+from contentgen.rpcs import METHODS, PERSON
 from scheduler_svc.config.tokens import TokenLine, hash_of
 from tests.harness.waiting import PATIENCE_S
 
@@ -59,10 +59,12 @@ def shown_on(port: int) -> bytes:
 # Callers with tokens: a tokens file, and calls of any RPC that the descriptors know, by name and with plain fields.
 
 
-def line(name: str, role: str, accounts: Sequence[int] | None = None, token: str = "") -> str:
+def line(
+    name: str, role: str, accounts: Sequence[int] | None = None, token: str = "", *, delegates: bool = False
+) -> str:
     """Returns a line of a tokens file; the default token is `NAME-token`."""
     tied = None if accounts is None else tuple(accounts)
-    return TokenLine(name, hash_of(token or f"{name}-token"), role, tied).json()
+    return TokenLine(name, hash_of(token or f"{name}-token"), role, tied, delegates).json()
 
 
 def write(path: Path, *lines: str) -> Path:
@@ -77,9 +79,12 @@ def _bytes(message: Message) -> bytes:
 
 
 class Caller:
-    def __init__(self, channel: aio.Channel, token: str = "") -> None:
+    def __init__(self, channel: aio.Channel, token: str = "", person: bytes | None = None) -> None:
+        """`person`: for whom it calls."""
         self._channel = channel
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._metadata: tuple[tuple[str, str | bytes], ...] = (("authorization", f"Bearer {token}"),) if token else ()
+        if person is not None:
+            self._metadata += ((PERSON, person),)
 
     async def __call__(self, rpc: str, **fields: Any) -> dict[str, Any]:
         """Returns the answer, or the first one of a stream. Raises AioRpcError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tests.harness.cluster import Databases
 from tests.harness.credentials import Caller, line, write
 from tests.harness.replicas import SharedScheduler, started_shared_scheduler
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
@@ -38,6 +40,8 @@ FOR = {name: {Role.OPERATOR, *map(Role, rpc.callers.split())} for name, rpc in R
 TOKENS = [
     *(line(name, role) for role, name in NAMES.items()),
     *(line(f"{name}-tied", role, [2, 1]) for role, name in NAMES.items() if role is not Role.WORKER),
+    line("console", "client", delegates=True),
+    line("console-tied", "operator", [2, 1], delegates=True),
 ]
 
 
@@ -121,6 +125,60 @@ async def test_metadata_without_exactly_one_bearer_token_is_refused(
         await call(b"", metadata=headers)
     assert "op-token" not in refusal.message
     assert await call(b"", metadata=[("authorization", "bEARER op-token")]) == b""
+
+
+ANNA = {"name": "anna@example.com", "role": "reviewer", "accounts": [2]}
+
+
+async def test_a_token_that_delegates_calls_with_the_rights_of_the_person_whom_it_names(channel: aio.Channel) -> None:
+    for token, person in (("console", ANNA), ("console-tied", ANNA), ("console-tied", {**ANNA, "role": "operator"})):
+        caller = Caller(channel, f"{token}-token", json.dumps(person).encode())
+        answer = await caller("SystemService/GetCaller")
+        assert (answer["name"], answer["role"], answer["account_ids"]) == (ANNA["name"], person["role"], ["2"])
+        assert ("TaskService/SubmitTask" in answer["methods"]) is (person["role"] == "operator")
+        with refused(StatusCode.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN"):
+            await caller("ContentService/ListContents", account_id=1)
+    with refused(StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN"):
+        await Caller(channel, "console-token", json.dumps(ANNA).encode())("TaskService/SubmitTask")
+    operator = Caller(channel, "op-token")
+
+    async def outcomes() -> set[str]:
+        events = (await operator("AuditService/ListAuditEvents", actor=ANNA["name"])).get("events", [])
+        return {event["outcome"] for event in events}
+
+    audited = await wait_until_async(outcomes, within=PATIENCE_S, what="the audit names the person")
+    assert audited == {"PERMISSION_DENIED ROLE_FORBIDDEN"}
+
+
+@pytest.mark.parametrize(
+    ("token", "person", "why"),
+    [
+        ("console", None, "must be JSON"),
+        ("console", b"", "must be JSON"),
+        ("console", b"\xff{", "must be JSON"),
+        ("console", b"[" * 4_000, "must be JSON"),
+        ("console", {}, "must be JSON"),
+        ("console", {**ANNA, "role": "worker", "accounts": [1]}, "must be JSON"),
+        ("console", {**ANNA, "name": "\n"}, "must be JSON"),
+        ("console", {**ANNA, "accounts": []}, "must be JSON"),
+        ("console", {**ANNA, "delegates": True}, "must be JSON"),
+        ("console", {**ANNA, "admin": True}, "must be JSON"),
+        ("console", {**ANNA, "name": "op"}, "a token has the name 'op', too"),
+        ("console", {**ANNA, "role": "operator"}, "may do less than operator"),
+        ("console", {**ANNA, "role": "viewer"}, "may do less than viewer"),
+        ("console-tied", {**ANNA, "accounts": [2, 3]}, "tied to (1, 2)"),
+        ("console-tied", {"name": "anna", "role": "reviewer"}, "tied to (1, 2)"),
+        ("op", ANNA, "does not say `delegates`"),
+    ],
+)
+async def test_a_token_does_not_act_for_whom_it_may_not(
+    channel: aio.Channel, token: str, person: dict[str, Any] | bytes | None, why: str
+) -> None:
+    named = json.dumps(person).encode() if isinstance(person, dict) else person
+    for rpc in ("SystemService/GetCaller", "AccountService/ListAccounts", "WorkerService/Lease"):
+        with refused(StatusCode.PERMISSION_DENIED, "DELEGATION_FORBIDDEN") as refusal:
+            await Caller(channel, f"{token}-token", named)(rpc)
+        assert why in refusal.message
 
 
 async def test_a_refused_caller_s_request_is_not_read(channel: aio.Channel) -> None:

@@ -61,6 +61,8 @@ def test_a_file_has_lines_comments_and_accounts(tmp_path: Path) -> None:
         ({**GOOD, "accounts": list(range(1, 102))}, "accounts must be"),
         ({**GOOD, "accounts": None}, "accounts must be"),
         ({**GOOD, "role": "worker", "accounts": [1]}, "role worker must have no accounts"),
+        ({**GOOD, "delegates": False}, "delegates must be true, or left out"),
+        ({**GOOD, "role": "worker", "delegates": True}, "role worker must have none"),
         ({**GOOD, "account": [1]}, "has 1 keys that are none of"),
     ],
 )

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
+from grpc import StatusCode
 from structlog.testing import capture_logs
 
 from contentgen.client import ContentGenerationClient
@@ -17,10 +21,12 @@ from contentgen.version import own_version
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime import database_watch
 from scheduler_svc.system import work
-from tests.api.cases import Good
+from tests.api.cases import Bad, Good, missing
+from tests.harness.client import refused
+from tests.harness.credentials import Caller, line, write
 from tests.harness.database_faults import APPLICATION, foreign_lock, locked_rows
 from tests.harness.maker import TaskClient
-from tests.harness.replicas import MAX_QUEUE_SIZE, channel_to, serving, serving_all
+from tests.harness.replicas import MAX_QUEUE_SIZE, channel_to, serving, serving_all, serving_beside
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.stubs import SystemServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
@@ -210,6 +216,73 @@ async def test_what_stops_a_replica_without_a_word_is_shown_and_logged(
     assert sorted(actions) == ["clock", "lock", "transaction"], "each once"
 
 
+# Tokens that are revoked are void for all schedulers, though the file still has them.
+
+
+TOKENS = [
+    line("op", "operator"),
+    line("anna", "reviewer", [2, 1]),
+    line("anna", "reviewer", [1, 2], token="anna-again"),
+    line("console", "operator", delegates=True),
+    line("worker", "worker"),
+]
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Path:
+    return write(tmp_path / "tokens", *TOKENS)
+
+
+async def test_a_revoked_token_is_void_for_all_schedulers_and_after_a_restart(db_url: str, tokens: Path) -> None:
+    async with AsyncExitStack() as stack:
+        replicas = await stack.enter_async_context(serving_all(db_url, 2, tokens_file=tokens))
+        operator, *anna = [
+            Caller(await stack.enter_async_context(channel_to(replica)), f"{name}-token")
+            for name, replica in (("op", replicas[0]), ("anna", replicas[0]), ("anna", replicas[1]))
+        ]
+        await operator("AccountService/CreateAccount", name="one")
+        watch: Any = anna[1]._channel.unary_stream("/contentgen.v1.TaskService/WatchTasks")(
+            b"",
+            metadata=anna[1]._metadata,  # type: ignore[arg-type] # the stubs know no plain bytes
+        )
+        ended = asyncio.ensure_future(watch.read())
+        listed = await operator("SystemService/ListTokens")
+        assert [token["name"] for token in listed["tokens"]] == ["anna", "console", "op", "worker"]
+        assert listed["tokens"][0] == {
+            "name": "anna",
+            "role": "reviewer",
+            "account_ids": ["1", "2"],
+            "valid_count": 2,
+        }
+        assert listed["tokens"][1] == {"name": "console", "role": "operator", "delegates": True, "valid_count": 1}
+        page = await operator("SystemService/ListTokens", page_size=3)
+        rest = await operator("SystemService/ListTokens", page_size=3, page_token=page["next_page_token"])
+        assert [*page["tokens"], *rest["tokens"]] == listed["tokens"]
+        revoked = (await operator("SystemService/RevokeToken", name="anna"))["token"]
+        assert (revoked.get("valid_count", 0), revoked["revoked_by"]) == (0, "op")
+        assert await anna[0].refused(StatusCode.UNAUTHENTICATED)
+        with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
+            await ended
+        assert await anna[1].refused(StatusCode.UNAUTHENTICATED)
+        assert (await operator("SystemService/RevokeToken", name="anna"))["token"] == revoked, "the first time counts"
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+            await operator("SystemService/RevokeToken", name="boris")
+        write(tokens, *TOKENS, line("anna", "reviewer", [1, 2], token="new"))
+        for replica in replicas:
+            replica.reload_files()
+        newcomer = Caller(anna[0]._channel, "new")
+
+        async def known() -> bool:
+            return not await newcomer.refused(StatusCode.UNAUTHENTICATED)
+
+        await wait_until_async(known, within=PATIENCE_S, what="a new token of this name is valid")
+        assert await anna[0].refused(StatusCode.UNAUTHENTICATED)
+        events = (await operator("AuditService/ListAuditEvents", method="SystemService/RevokeToken"))["events"]
+        assert [event["resource"] for event in events if event["outcome"] == "OK"] == ["token:anna"] * 2
+        async with serving_beside(db_url, tokens_file=tokens) as new, channel_to(new) as channel:
+            assert await Caller(channel, "anna-again").refused(StatusCode.UNAUTHENTICATED)
+
+
 # What tests/api calls: requests that are answered, and those that are refused.
 GOOD = [
     Good(
@@ -239,4 +312,11 @@ GOOD = [
             "token_required": False,
         },
     ),
+    Good("ListTokens", {}, {"tokens": [], "next_page_token": ""}),
+]
+BAD = [
+    Bad("ListTokens", {"page_size": -1, "page_token": "nonsense"}, fields=("page_size", "page_token")),
+    Bad("RevokeToken", {}, fields=("name",)),
+    Bad("RevokeToken", {"name": "n" * 201}, fields=("name",)),
+    missing("RevokeToken", {"name": "nobody"}, "token", "nobody"),
 ]

@@ -1,4 +1,6 @@
-"""`contentgen whoami`, `contentgen audit list`: who may call what, and who made which call. Layer: commands."""
+"""`contentgen whoami`, `contentgen token list|revoke`, `contentgen audit list`: who may call what, and who made which
+call. Layer: commands.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +9,19 @@ from typing import Annotated
 
 from rich.console import Console
 
-from contentgen.cli import cells, tables, values
+from contentgen.cli import cells, completion, tables, values
 from contentgen.cli.command import Commands, Session
 from contentgen.cli.lists import write_list
-from contentgen.cli.options import All, Limit, OnlyAccount, PageToken
+from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes
 from contentgen.cli.output import Document, broken, document, fields
-from contentgen.cli.values import option
+from contentgen.cli.values import argument, option
 
 _BESIDE = 20
 """The width of the longest name before the methods of a service, and some."""
 
 
-command, audit_command = Commands(), Commands()
+command, audit_command, token_command = Commands(), Commands(), Commands()
+TokenName = Annotated[str, argument("NAME", "As `token list` shows it.", autocompletion=completion.token_names)]
 
 
 @command("whoami", "contentgen whoami", "contentgen -o json whoami | jq -r '.methods[]'")
@@ -48,7 +51,23 @@ def _write(console: Console, caller: Document) -> None:
     fields(console, [*facts.items(), *methods.items()])
 
 
-Actor = Annotated[str, option("Only of the token of this name.", metavar="NAME")]
+@token_command("list", "contentgen token list", "contentgen -o jsonl token list | jq 'select(.role == \"operator\")'")
+def list_tokens(session: Session, limit: Limit = None, all_: All = False, page_token: PageToken = "") -> None:
+    """List the tokens by their names: whose they are, and what they may do; never a token itself."""
+    write_list(session, session.client.iter_tokens(), tables.TOKENS, "tokens", limit, all_, page_token)
+
+
+@token_command("revoke", "contentgen token revoke former-colleague")
+def revoke(session: Session, name: TokenName, yes: Yes = False) -> None:
+    """Revoke all tokens of a name, for good; within seconds no scheduler knows them any more.
+
+    On a terminal it prompts before that. `contentgen-scheduler token create` makes new ones.
+    """
+    session.confirm(f"Revoke the tokens named {name}? What uses them is refused.", yes=yes)
+    session.output.many([document(session.client.revoke_token(name))], tables.TOKENS, "tokens")
+
+
+Actor = Annotated[str, option("Only of the token, or the person, of this name.", metavar="NAME")]
 Method = Annotated[str, option("Only of this RPC, such as TaskService/CancelTask.", metavar="RPC")]
 Since = Annotated[str | None, option("Only then or later; local without a zone.", metavar="TIME")]
 Until = Annotated[str | None, option("Only earlier than that.", metavar="TIME")]
