@@ -118,12 +118,12 @@ class Contents(Page):
         return self._site.render(request, "contents/list.html", values, session, bad=problem)
 
 
-ME = "me"
-"""Stands in filters for whoever has signed in."""
+ME = ("me", "我")
+"""Stand in filters for whoever has signed in."""
 
 
 def named_user(session: Session, name: str) -> str:
-    return session.user if name == ME else name
+    return session.user if name in ME else name
 
 
 def read_label(text: str) -> dict[str, str]:
