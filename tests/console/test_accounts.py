@@ -111,7 +111,9 @@ def test_accounts_go_by_name_and_the_whole_console_is_switched_to_one(place: Pla
     visitor.post(f"/accounts/{own}/activate", {})  # reads the names anew
     for account_id, topic in ((own, "of the morning"), (other, "of the evening")):
         place.client.submit_task(account_id, topic, schedule_time="2099-01-01T00:00:00Z")
-    visitor.get(f"/tasks?{urlencode({'account': '晨报'})}").says("of the morning", "<bdi>晨报</bdi>").lacks("of the evening")
+    visitor.get(f"/tasks?{urlencode({'account': '晨报'})}").says("of the morning", "<bdi>晨报</bdi>").lacks(
+        "of the evening"
+    )
     visitor.get("/tasks?account=twins").says(f"Several accounts have this name: {twins[0]}, {twins[1]}", status=400)
     visitor.get("/pool?account=nobody").says("No account has this name", status=400)
     visitor.post("/account", {"account": "晚报"})
