@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from console_svc.submits.sheet import decoded
+from console_svc.submits.sheet import decoded, sheet
+from console_svc.web.forms import BadValue, Form
 from contentgen import Task
 from contentgen.submit_fields import BRIEF
 from tests.console.conftest import OPERATOR, Place, present

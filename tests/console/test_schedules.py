@@ -48,6 +48,7 @@ def _made(place: Place, **settings: Any) -> int:
         ("0 8 1 * *", "At 08:00, on day 1 of the month", "在 08:00，每月的 1 号"),
         ("0 9 * * mon#1", "At 09:00, on the first Monday of the month", "在 09:00，每月第一个星期一"),
         ("0 0 L 1 *", "At 00:00, on the last day of the month, only in January", "在 00:00，每月的最后一天，仅在 1月"),
+        ("0 9 * * 1-5/2", "At 09:00, only on Monday, Wednesday, and Friday", "在 09:00，仅在星期一、星期三和星期五"),
         ("@daily", "", ""),
         ("0 9 * * never", "", ""),
         ("99 99 99 99 99", "", ""),
@@ -120,6 +121,7 @@ def test_pause_resume_run_and_delete(place: Place, operator: Visitor) -> None:
     task_page = operator.post(f"{path}/run", {}).says(f"Schedule {schedule_id} has submitted this task.")
     assert "/tasks/task-" in task_page.url
     assert task_page.url.rpartition("/")[2] in operator.get("/schedules").text
+    operator.get(path).says("What it has made", f'id="{task_page.url.rpartition("/")[2]}"')
     assert f"Deleted schedule {schedule_id}." in operator.post(f"{path}/delete", {}).text
     assert operator.get(path).status == 404
 
