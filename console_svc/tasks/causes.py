@@ -51,12 +51,13 @@ async def causes_of(
         first = (datetime.now(UTC) - SINCE).replace(second=0, microsecond=0)
         query = [("after", first.strftime("%Y-%m-%dT%H:%M")), ("zone", "UTC")]
         conditions = {"created_after": first}
-    page = await client.get_task_page(account_id, FAILED, page_size=MAX_COUNTED, **conditions)
+    states = [state for state in FAILED if ("status", state) in query] or FAILED
+    page = await client.get_task_page(account_id, states, page_size=MAX_COUNTED, **conditions)
     counts = Counter(task["error_reason"] or "" for task in page["tasks"])
     kept = [(name, value) for name, value in query if name not in {"status", "reason"}]
-    states = [("status", state) for state in FAILED]
+    kept += (("status", state) for state in states)
     causes = [
-        Cause(reason, n, urlencode([*kept, *states, *([("reason", reason)] if reason else [])]))
+        Cause(reason, n, urlencode([*kept, *([("reason", reason)] if reason else [])]))
         for reason, n in counts.most_common()
     ]
     return Causes(causes, cut=bool(page["next_page_token"]))

@@ -5,6 +5,7 @@ Which tasks it shows is read from the address of the page, and written into it a
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,11 +18,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from console_svc.site import Link, Page, get
+from console_svc.tasks.causes import FAILED, causes_of
 from console_svc.web.forms import Form, typed_of
-from console_svc.web.language import language_of, text
+from console_svc.web.language import filled, language_of, text
 from console_svc.web.live import Move
 from console_svc.web.paging import PAGE_SIZE
-from console_svc.web.sessions import Session
+from console_svc.web.sessions import Session, permitted
 from console_svc.web.values import number_of, pairs
 from contentgen import Task, TaskFilter, TaskStatus
 
@@ -55,6 +57,9 @@ class TaskSearch(Form):
             typed.pop("zone", None)
         super().__init__(typed)
         self.states = [state for state in STATES if state in data.getlist("status")]
+        unknown = [state for state in data.getlist("status") if state and state not in STATES]
+        if unknown:
+            self.problems["status"] = filled(text("There is no such state: {state}."), state=unknown[0])
         self.account_id, self.schedule_id = (
             self.read(name, number_of, text("It should be a number, from 1.")) for name in ("account", "schedule")
         )
@@ -75,6 +80,11 @@ class TaskSearch(Form):
     def narrow(self) -> bool:
         """Tells whether there are conditions beside states and an account, which every form shows."""
         return bool(self.typed.keys() - {"topic", "account", "zone"})
+
+    @property
+    def by_cause(self) -> bool:
+        """Tells whether it is about failed tasks, whatever their errors."""
+        return bool(self.states) and set(self.states) <= set(FAILED) and not self.reasons
 
     def conditions(self) -> TaskFilter:
         """Returns the filter for the client, without the account and the states."""
@@ -125,7 +135,17 @@ class Tasks(Page):
         if TASK_ID.fullmatch(search.topic):
             return self._site.see(f"/tasks/{search.topic}")
         page_token = request.query_params.get("page", "")
-        tasks, older = ([], "") if search.problems else await _page(session, search, page_token)
+        causes = stats = None
+        tasks: list[Task] = []
+        older = ""
+        if not search.problems:
+            listed = causes_of(session.client, search.account_id, search.query, **search.conditions())
+            counts = search.typed.keys() <= {"account"} and session.may("TaskService/GetTaskStats")
+            (tasks, older), causes, stats = await asyncio.gather(
+                _page(session, search, page_token),
+                permitted(search.by_cause and not page_token, listed),
+                permitted(counts, session.client.get_task_stats(search.account_id)),
+            )
         query = list(search.query)
         if page_token and tasks:
             query.append(("newest", tasks[0]["task_id"]))
@@ -135,6 +155,8 @@ class Tasks(Page):
             "tasks": tasks,
             "search": search,
             "states": STATES,
+            "counts": stats["counts"] if stats else None,
+            "causes": causes,
             "reasons": REASONS,
             "moves": [name for name, methods in MOVES.items() if all(map(session.may, methods))],
             "older": urlencode([*search.query, ("page", older)]) if older else "",

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from console_svc.articles.texts import visible
 from console_svc.web.language import NAMES, Texts, language_of
 from console_svc.web.security import CSRF_FIELD, page_before
+from contentgen import Task
 from contentgen.doctor.readable import UNITS
 from contentgen.submit_fields import BRIEF
 
@@ -27,7 +28,9 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters.update(length_of_time=length_of_time, moment=moment, visible=visible)
+        self._environment.filters.update(
+            length_of_time=length_of_time, moment=moment, run_time=run_time, visible=visible
+        )
         self._environment.globals.update(prefix=prefix, languages=NAMES, csrf_field=CSRF_FIELD, now=time.time)
         self._environment.globals["brief_fields"] = BRIEF
 
@@ -55,6 +58,12 @@ def length_of_time(seconds: float | None) -> str:
         if whole_seconds >= unit:
             return f"{whole_seconds // unit} {name} {whole_seconds % unit // lesser} {lesser_name}"
     return f"{whole_seconds} s"
+
+
+def run_time(task: Task) -> float | None:
+    """Returns the seconds that the last attempt of an ended task took; None if it has not ended, or never started."""
+    start, end = task["started_at"], task["completed_at"]
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() if start and end else None
 
 
 def moment(text: str | None) -> str:

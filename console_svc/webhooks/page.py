@@ -31,6 +31,7 @@ OVERLAPS: Mapping[str, int] = {"0": 0, "1h": 3_600, "1d": 86_400, "7d": 7 * 86_4
 """How long the secret before a new one stays valid, in seconds."""
 MAX_REDELIVERED = 10_000
 """Deliveries that one press of a button sends again."""
+NO_STATE = text("There is no such state: {state}.")
 GONE = text("There is no such webhook.")
 EVENT_TYPES: Sequence[EventType] = [name for name in get_args(EventType) if name != "webhook.ping"]
 
@@ -134,7 +135,9 @@ class Webhooks(Page):
         self, request: Request, session: Session, webhook_id: int, form: WebhookForm | None = None
     ) -> Response:
         number = page_number(request)
-        status = next((state for state in DELIVERY_STATES if state == request.query_params.get("status")), None)
+        typed_state = request.query_params.get("status", "")
+        status = next((state for state in DELIVERY_STATES if state == typed_state), None)
+        bad_state = filled(NO_STATE, state=typed_state) if typed_state and not status else ""
         try:
             stored_webhook, (deliveries, more) = await asyncio.gather(
                 session.client.get_webhook(webhook_id),
@@ -151,10 +154,11 @@ class Webhooks(Page):
             "deliveries": deliveries,
             "states": DELIVERY_STATES,
             "status": status,
+            "bad_state": bad_state,
             "before": urlencode({**filters, "page": number - 1}) if number > 1 else "",
             "after": urlencode({**filters, "page": number + 1}) if more else "",
         }
-        return self._site.render(request, "webhooks/webhook.html", values, session, bad=form)
+        return self._site.render(request, "webhooks/webhook.html", values, session, bad=form or bad_state)
 
     def _done(self, session: Session, notice: str, webhook_id: int, **values: object) -> Response:
         return self._site.done(session, notice, f"/webhooks/{webhook_id}", webhook_id=webhook_id, **values)

@@ -81,6 +81,8 @@ BAD_FILTERS = {
     "/review?label=x": ("A label is a key and a value", 'value="x"'),
     "/schedules?account=one": (),
     "/webhooks?account=one": (),
+    "/tasks?status=done&topic=kept": ("There is no such state: done.", 'value="kept"'),
+    "/webhooks/1?status=lost": ("There is no such state: lost.",),
     "/tasks?account=one&label=colour&after=soon&topic=kept+words": (
         *(f'id="problem-{name}"' for name in ("account", "label", "after")),
         'value="kept words"',

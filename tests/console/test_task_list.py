@@ -120,6 +120,18 @@ def test_failed_tasks_are_retried_and_those_without_retries_on_demand(
     assert [(task["attempt"], task["retry_count"]) for task in tasks] == [(2, 1), (2, 0)]
 
 
+def test_failed_tasks_are_counted_and_retried_by_cause(place: Place, operator: Visitor) -> None:
+    submit: Any = {"auto_retry": False, "labels": {"set": "causes"}}
+    task_id = place.submit("it fails", creator_options={"demo-fail": "exit"}, **submit)
+    reason = place.client.wait(task_id, timeout=60)["error_reason"]
+    page = operator.get("/tasks?status=failed&label=set%3Dcauses")
+    page.says("By cause", f"<code>{reason}</code> · 1 task<", "Retry these…")
+    (retry,) = re.findall(r'href="(/tasks/move\?[^"]+)"', page.text)
+    operator.get(retry.replace("&amp;", "&")).says("1 task will go back into the queue")
+    counts = place.client.get_task_stats()["counts"]
+    operator.get("/tasks").says(f'">failed {counts["failed"]}</a>').lacks("By cause")
+
+
 def test_tasks_of_tomorrow_run_now(place: Place, operator: Visitor) -> None:
     task_id, *_ = later(place, "tomorrow's")
     form = operator.get(f"/tasks/move?do=run&task={task_id}")
