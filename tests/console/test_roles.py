@@ -16,8 +16,8 @@ pytestmark = pytest.mark.browser
 LATER = datetime(2031, 5, 7, 9, tzinfo=UTC)
 LIMITS = ("max_concurrent_tasks", "max_pending_tasks", "max_priority", "max_starts_per_minute", "max_asset_bytes")
 HOOK = "https://news.example/hook"
-WAITS_FOR_REVIEW = " review.</"
-"""The end of a hint of how many contents wait for their review."""
+WAITS_FOR_REVIEW = "</b> to review"
+"""The end of a figure of how many contents wait for their review."""
 OFFERS = [
     ((VIEWER, CLIENT), "/accounts", 'href="/accounts/{account}"', ["New account"]),
     ((VIEWER, CLIENT), "/accounts/{account}", "press", [">Edit<", ">Deactivate<", ">Pause<"]),
