@@ -54,7 +54,9 @@ class SystemMethods(Methods):
             ResourceNotFoundException: the tokens file has none of this name.
 
         Example:
-            >>> valid = client.revoke_token("former-colleague")["valid_count"]
+            >>> for token in client.iter_tokens():
+            ...     if token["name"] == "former-colleague":
+            ...         client.revoke_token(token["name"])
         """
         request = system_pb.RevokeTokenRequest(name=name)
         return (await self._call(self._stubs.system.RevokeToken, request)).token

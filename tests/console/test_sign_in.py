@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from console_svc.web.security import MAX_TRIES, SignInTries
 from contentgen import ContentGenerationClient, Unauthenticated
+from scheduler_svc.config.tokens import hash_of
 from tests.console.conftest import CLIENT, OPERATOR, VIEWER, Place, Shared, cookies_of, page_at, present
 from tests.harness import credentials as tokens
 from tests.harness.console import Console, Visitor
@@ -129,6 +130,24 @@ def test_a_revoked_token_ends_its_live_pages(place: Place) -> None:
         while events.readline():
             assert time.monotonic() < deadline, "the page goes on"
     assert "The schedulers do not know your token any more." in visitor.get("/tasks").text
+
+
+def test_an_operator_revokes_a_token_and_its_session_ends(place: Place) -> None:
+    file = place.stack.folder / "tokens"
+    lines = file.read_text().splitlines()
+    tokens.write(file, *lines, tokens.line("former", "viewer"))
+    place.scheduler.signal(signal.SIGHUP)
+    wait_until(lambda: _known(place, "former-token"), within=PATIENCE_S, what="the token is known")
+    visitor, operator = place.visitor("former-token"), place.visitor()
+    page = operator.get("/tokens").says("former", "Revoke the tokens named former, for good?")
+    page.lacks("former-token", hash_of("former-token"))
+    operator.post("/tokens/revoke", {"name": "former"}).says(
+        "The tokens named former are revoked.", "revoked by operator"
+    )
+    visitor.get("/tasks").says("The schedulers do not know your token any more.")
+    operator.post("/tokens/revoke", {"name": "nobody"}).says("nobody", status=404)
+    tokens.write(file, *lines)
+    place.scheduler.signal(signal.SIGHUP)
 
 
 def _known(place: Place, token: str) -> bool:

@@ -106,14 +106,14 @@ def create(path: Path, *arguments: str) -> int:
 
 def test_create_prints_the_token_once_and_keeps_its_hash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "tokens"
-    assert create(path, "--name=blog", "--role=client", "--accounts=2,1") == 0
+    assert create(path, "--name=desk", "--role=client", "--accounts=2,1", "--delegates") == 0
     token = capsys.readouterr().out.strip()
     assert re.fullmatch(r"contentgen_[\w-]{43}", token)
-    assert read_tokens(path) == (TokenLine("blog", hash_of(token), "client", (1, 2)),)
+    assert read_tokens(path) == (TokenLine("desk", hash_of(token), "client", (1, 2), delegates=True),)
     assert token not in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert create(path, "--name=w", "--role=worker") == 0
-    assert [line.name for line in read_tokens(path)] == ["blog", "w"]
+    assert [line.name for line in read_tokens(path)] == ["desk", "w"]
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -241,10 +241,8 @@ async def test_a_revoked_token_is_void_for_all_schedulers_and_after_a_restart(db
             for name, replica in (("op", replicas[0]), ("anna", replicas[0]), ("anna", replicas[1]))
         ]
         await operator("AccountService/CreateAccount", name="one")
-        watch: Any = anna[1]._channel.unary_stream("/contentgen.v1.TaskService/WatchTasks")(
-            b"",
-            metadata=anna[1]._metadata,  # type: ignore[arg-type] # the stubs know no plain bytes
-        )
+        watching: Any = anna[1]._channel.unary_stream("/contentgen.v1.TaskService/WatchTasks")
+        watch = watching(b"", metadata=anna[1]._metadata)
         ended = asyncio.ensure_future(watch.read())
         listed = await operator("SystemService/ListTokens")
         assert [token["name"] for token in listed["tokens"]] == ["anna", "console", "op", "worker"]

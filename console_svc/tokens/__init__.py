@@ -1,0 +1,1 @@
+"""Tokens: whose they are, with role and accounts; revoke."""
