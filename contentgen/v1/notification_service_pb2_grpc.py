@@ -35,8 +35,8 @@ class NotificationServiceStub(object):
     set, link. It is tried for 20 seconds, and again as a delivery of a webhook is: see WebhookService.
 
     Events are gathered for `digest`; of tasks at least for a minute, so that many that end together make one message.
-    During `quiet_hours` nothing is sent; one message at their end has all of it. If 50,000 events of a channel wait, they
-    are gathered before their time.
+    During `quiet_hours` no message is made; one at their end has all of it. A message that has failed before may be tried
+    again in them. If 50,000 events of a channel wait, they are gathered before their time.
 
     Addresses are checked as those of webhooks are, when a channel is created and at each connection: encrypted to
     public networks, anything to those in CONTENTGEN_WEBHOOK_ALLOW.
@@ -85,8 +85,8 @@ class NotificationServiceServicer(object):
     set, link. It is tried for 20 seconds, and again as a delivery of a webhook is: see WebhookService.
 
     Events are gathered for `digest`; of tasks at least for a minute, so that many that end together make one message.
-    During `quiet_hours` nothing is sent; one message at their end has all of it. If 50,000 events of a channel wait, they
-    are gathered before their time.
+    During `quiet_hours` no message is made; one at their end has all of it. A message that has failed before may be tried
+    again in them. If 50,000 events of a channel wait, they are gathered before their time.
 
     Addresses are checked as those of webhooks are, when a channel is created and at each connection: encrypted to
     public networks, anything to those in CONTENTGEN_WEBHOOK_ALLOW.
@@ -123,9 +123,9 @@ class NotificationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateChannel(self, request, context):
-        """Changes the fields that the mask names; what is held is sent by the new ones. Without `active` nothing is stored for
-        it any more, and what is held is dropped. Blocks for one commit, and seconds for the check of a new address.
-        Idempotent.
+        """Changes the fields that the mask names. What is held goes to a new address, and waits for new quiet hours; a new
+        `digest` is for later events. Without `active` nothing is stored for it any more, and what is held is dropped.
+        Blocks for one commit, and seconds for the check of a new address. Idempotent.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, an unknown path, or a bad value.
@@ -217,8 +217,8 @@ class NotificationService(object):
     set, link. It is tried for 20 seconds, and again as a delivery of a webhook is: see WebhookService.
 
     Events are gathered for `digest`; of tasks at least for a minute, so that many that end together make one message.
-    During `quiet_hours` nothing is sent; one message at their end has all of it. If 50,000 events of a channel wait, they
-    are gathered before their time.
+    During `quiet_hours` no message is made; one at their end has all of it. A message that has failed before may be tried
+    again in them. If 50,000 events of a channel wait, they are gathered before their time.
 
     Addresses are checked as those of webhooks are, when a channel is created and at each connection: encrypted to
     public networks, anything to those in CONTENTGEN_WEBHOOK_ALLOW.

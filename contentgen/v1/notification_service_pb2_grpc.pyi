@@ -36,8 +36,8 @@ class NotificationServiceStub:
     set, link. It is tried for 20 seconds, and again as a delivery of a webhook is: see WebhookService.
 
     Events are gathered for `digest`; of tasks at least for a minute, so that many that end together make one message.
-    During `quiet_hours` nothing is sent; one message at their end has all of it. If 50,000 events of a channel wait, they
-    are gathered before their time.
+    During `quiet_hours` no message is made; one at their end has all of it. A message that has failed before may be tried
+    again in them. If 50,000 events of a channel wait, they are gathered before their time.
 
     Addresses are checked as those of webhooks are, when a channel is created and at each connection: encrypted to
     public networks, anything to those in CONTENTGEN_WEBHOOK_ALLOW.
@@ -70,9 +70,9 @@ class NotificationServiceStub:
       `INTERNAL`: see TaskService.
     """
     UpdateChannel: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.UpdateChannelRequest, _notification_service_pb2.UpdateChannelResponse]
-    """Changes the fields that the mask names; what is held is sent by the new ones. Without `active` nothing is stored for
-    it any more, and what is held is dropped. Blocks for one commit, and seconds for the check of a new address.
-    Idempotent.
+    """Changes the fields that the mask names. What is held goes to a new address, and waits for new quiet hours; a new
+    `digest` is for later events. Without `active` nothing is stored for it any more, and what is held is dropped.
+    Blocks for one commit, and seconds for the check of a new address. Idempotent.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, an unknown path, or a bad value.
@@ -118,8 +118,8 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     set, link. It is tried for 20 seconds, and again as a delivery of a webhook is: see WebhookService.
 
     Events are gathered for `digest`; of tasks at least for a minute, so that many that end together make one message.
-    During `quiet_hours` nothing is sent; one message at their end has all of it. If 50,000 events of a channel wait, they
-    are gathered before their time.
+    During `quiet_hours` no message is made; one at their end has all of it. A message that has failed before may be tried
+    again in them. If 50,000 events of a channel wait, they are gathered before their time.
 
     Addresses are checked as those of webhooks are, when a channel is created and at each connection: encrypted to
     public networks, anything to those in CONTENTGEN_WEBHOOK_ALLOW.
@@ -149,9 +149,9 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
       `INTERNAL`: see TaskService.
     """
     UpdateChannel: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.UpdateChannelRequest, _notification_service_pb2.UpdateChannelResponse]  # type: ignore[assignment]
-    """Changes the fields that the mask names; what is held is sent by the new ones. Without `active` nothing is stored for
-    it any more, and what is held is dropped. Blocks for one commit, and seconds for the check of a new address.
-    Idempotent.
+    """Changes the fields that the mask names. What is held goes to a new address, and waits for new quiet hours; a new
+    `digest` is for later events. Without `active` nothing is stored for it any more, and what is held is dropped.
+    Blocks for one commit, and seconds for the check of a new address. Idempotent.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, an unknown path, or a bad value.
@@ -196,8 +196,8 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     set, link. It is tried for 20 seconds, and again as a delivery of a webhook is: see WebhookService.
 
     Events are gathered for `digest`; of tasks at least for a minute, so that many that end together make one message.
-    During `quiet_hours` nothing is sent; one message at their end has all of it. If 50,000 events of a channel wait, they
-    are gathered before their time.
+    During `quiet_hours` no message is made; one at their end has all of it. A message that has failed before may be tried
+    again in them. If 50,000 events of a channel wait, they are gathered before their time.
 
     Addresses are checked as those of webhooks are, when a channel is created and at each connection: encrypted to
     public networks, anything to those in CONTENTGEN_WEBHOOK_ALLOW.
@@ -243,9 +243,9 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.UpdateChannelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.UpdateChannelResponse, _abc.Awaitable[_notification_service_pb2.UpdateChannelResponse]]:
-        """Changes the fields that the mask names; what is held is sent by the new ones. Without `active` nothing is stored for
-        it any more, and what is held is dropped. Blocks for one commit, and seconds for the check of a new address.
-        Idempotent.
+        """Changes the fields that the mask names. What is held goes to a new address, and waits for new quiet hours; a new
+        `digest` is for later events. Without `active` nothing is stored for it any more, and what is held is dropped.
+        Blocks for one commit, and seconds for the check of a new address. Idempotent.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: an empty mask, an unknown path, or a bad value.
