@@ -58,6 +58,8 @@ _SENT_BACK = re.compile(r"\s*→ (task-[0-9a-f]+)\Z")
 
 FILTERS = {
     "query": Filter(text("Words")),
+    "bodies": Filter(text("in the text, too (of the newest 500)"), ("yes",)),
+    "assignee": Filter(text("For")),
     "account": Filter(text("Account")),
     "category": Filter(text("Category")),
     "label": Filter(text("Label")),
