@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,7 +63,7 @@ def shots(pages: dict[str, str]) -> Iterator[Shot]:
     yield Shot("zh dark desk", "/review", "The desk in the dark.")
     yield Shot("zh light phone", "/review", "The desk on a phone: what one does is at the thumb.")
     yield Shot("zh light desk", "/contents", "Contents by account, with state, assignee and score.")
-    yield Shot("zh light desk", "/contents?query=ＡＩ&bodies=yes", "Words are found in the text, too, whatever their width.")
+    yield Shot("zh light desk", "/contents?query=ＡＩ&bodies=yes", "Words are found in the text, too, in any width.")
     yield Shot("zh light desk", article, "An article with what belongs to it.")
     yield Shot("zh light desk", article, "Its history: revisions, comments, who is to review it, when.", to("#history"))
     yield Shot("zh light desk", f"{article}/edit", "The editor begins at the title; the preview follows.")
@@ -90,7 +89,7 @@ def shots(pages: dict[str, str]) -> Iterator[Shot]:
     yield Shot("en light desk", pages["waiting"], "Why a task waits, and what to do about it.")
     yield Shot("en light desk", "/workers", "Workers, what they run, and the schedulers.")
     yield Shot("en light desk", "/accounts", "Accounts with limits, backlog and state.")
-    yield Shot("en light desk", pages["webhook"], "A webhook that fails: all failed deliveries are sent again by one button.")
+    yield Shot("en light desk", pages["webhook"], "A webhook that fails: one button sends all failed ones again.")
     yield Shot("en light desk", "/audit", "Who did what.")
     yield Shot("en light desk", "/nowhere", "An address that leads nowhere still has the navigation.")
     yield Shot("zh light desk", "/design", "The design, on a page of its own for developers.")
@@ -106,7 +105,8 @@ def fill_more(client: ContentGenerationClient, pages: dict[str, str]) -> dict[st
     client.assign_review(content_id, "小李")
     client.create_schedule(accounts[1], "0 9 * * 1-5/2", {"topic": "科技早报"}, time_zone="Asia/Shanghai")
     client.run_schedule(1)
-    client.create_channel("feishu://0123456789abcdef", ["content.pending_review", "task.failed"], description="编辑部飞书群")
+    told: list[Any] = ["content.pending_review", "task.failed"]
+    client.create_channel("feishu://0123456789abcdef", told, description="编辑部飞书群")
     webhook = client.create_webhook("https://127.0.0.1:9/hook", ["task.ended"])
     client.ping_webhook(webhook["webhook_id"])
     submit = client.submit_task
@@ -124,7 +124,8 @@ def fill_more(client: ContentGenerationClient, pages: dict[str, str]) -> dict[st
 
 
 def main(interrupts: Interrupts) -> None:
-    settings = {**SETTINGS, "CONTENTGEN_SLOTS": "3", "CONTENTGEN_CONSOLE_DESIGN": "on", "CONTENTGEN_WEBHOOK_ALLOW": "127.0.0.0/8"}
+    own = {"CONTENTGEN_SLOTS": "3", "CONTENTGEN_CONSOLE_DESIGN": "on", "CONTENTGEN_WEBHOOK_ALLOW": "127.0.0.0/8"}
+    settings = {**SETTINGS, **own}
     with (
         throwaway_folder("film") as folder,
         NamedStack({**environment(folder), **settings}, folder / "logs", 0.0, interrupts) as stack,
@@ -134,7 +135,7 @@ def main(interrupts: Interrupts) -> None:
         stack.until(lambda: pool()["num_workers"] == WORKERS, within=LIMIT, what="the workers are connected")
         fill_hours(folder / "data" / "postgres" / "data" / "postmaster.pid")
         pages = fill_more(client, fill(client))
-        interrupts.pause(timedelta(seconds=3).total_seconds())
+        interrupts.pause(3)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             lines = [*draw(browser, stack.console, pages)]
