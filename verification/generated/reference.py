@@ -194,7 +194,7 @@ def client() -> str:
             words = re.sub(r"(?<=.)(?=[A-Z])", " ", group.__name__.removesuffix("Methods")).capitalize()
             parts.append(_section(words, "method", [f"ContentGenerationClient.{name}" for name in names]))
     parts.append(_section("Watches", "class", ("Watch", "AsyncWatch")))
-    parts.append(_section("Arguments", "class", ("SubmitFields", "TaskChanges", "TaskFilter")))
+    parts.append(_section("Arguments", "class", ("SubmitFields", "TaskChanges", "TaskFilter", "Person")))
     kinds = [name for name, kind in vars(results).items() if getattr(kind, "__module__", "") == results.__name__]
     named = [name if name in results.__all__ else f"client.results.{name}" for name in kinds if name[0] != "_"]
     parts.append(_section("Results", "class", named))
