@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from console_svc.submits.fields import TYPED
 from console_svc.web.language import PageText, text
 from contentgen import AuditEvent
 from contentgen.rpcs import RPCS
@@ -34,6 +35,8 @@ SENTENCES: Mapping[str, str] = {
     "ContentService/AddComment": text("{who} commented on {what}"),
     "ContentService/AssignReview": text("{who} assigned the review of {what}"),
     "ContentService/ReviewContent": text("{who} decided on {what}"),
+    "ContentService/ReviewContent decision: approve": text("{who} approved {what}"),
+    "ContentService/ReviewContent decision: reject": text("{who} rejected {what}"),
     "ContentService/BatchReviewContents": text("{who} decided on {what}"),
     "ContentService/ReopenContent": text("{who} reopened the review of {what}"),
     "ContentService/ClaimReview": text("{who} claimed the review of {what}"),
@@ -46,6 +49,8 @@ SENTENCES: Mapping[str, str] = {
     "ContentService/ClaimPublishPool": text("{who} claimed {what} for publication"),
     "ContentService/RenewPublishClaim": text("{who} renewed the claim of {what} for publication"),
     "ContentService/ReportPublished": text("{who} reported how the publication of {what} ended"),
+    "ContentService/ReportPublished published: true": text("{who} published {what}"),
+    "ContentService/ReportPublished published: false": text("{who} reported that the publication of {what} failed"),
     "AccountService/CreateAccount": text("{who} created {what}"),
     "AccountService/UpdateAccount": text("{who} changed {what}"),
     "AccountService/DeactivateAccount": text("{who} deactivated {what}"),
@@ -67,7 +72,7 @@ SENTENCES: Mapping[str, str] = {
     "NotificationService/DeleteChannel": text("{who} deleted {what}"),
     "NotificationService/TestChannel": text("{who} sent a test message to {what}"),
 }
-"""What each call did, if it was done; `{what}` is what it was about."""
+"""What each call did, if it was done, by its method, or by this and its changes; `{what}` is what it was about."""
 ANY = text("{who} called {method}: {what}")
 """Of an RPC that has no sentence."""
 
@@ -96,6 +101,14 @@ _UNSURE = ("CANCELLED", "UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED")
 """Statuses of calls that may have been done all the same."""
 
 
+class Difference(NamedTuple):
+    """A field that an update has changed. Of texts `before` and `after` are empty."""
+
+    field: str
+    before: str
+    after: str
+
+
 class Told(NamedTuple):
     """What a page tells of a call. `frame`: what stands round its sentence if it was refused or failed, else empty."""
 
@@ -105,6 +118,7 @@ class Told(NamedTuple):
     kind: Kind | None
     name: str
     more: str
+    differences: Sequence[Difference]
 
     @property
     def reason(self) -> PageText:
@@ -119,7 +133,18 @@ def told(event: AuditEvent) -> Told:
     kind, name, more = match.groups(default="") if match else (_kind(method), "", "")
     status = outcome.partition(" ")[0]
     frame = text("Perhaps not done: {sentence}") if status in _UNSURE else text("Not done: {sentence}")
-    return Told(event, SENTENCES.get(method, ANY), "" if outcome == "OK" else frame, KINDS.get(kind), name, more)
+    sentence = SENTENCES.get(f"{method} {event['changes']}")
+    differences = [] if sentence else _differences(event["changes"])
+    sentence = sentence or SENTENCES.get(method, ANY)
+    return Told(event, sentence, "" if outcome == "OK" else frame, KINDS.get(kind), name, more, differences)
+
+
+def _differences(changes: str) -> Sequence[Difference]:
+    parts = (change.partition(": ") for change in changes.split("; ") if change)
+    values = ((name, *value.rpartition(" -> ")) for name, _, value in parts)
+    return [
+        Difference(TYPED[name].label if name in TYPED else name, before, after) for name, before, _, after in values
+    ]
 
 
 def _kind(method: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from console_svc.audit.sentences import KINDS, SENTENCES
 from contentgen.rpcs import RPCS
 from tests.console.conftest import CLIENT, REVIEWER, VIEWER, Place, present
-from tests.harness.console import Visitor
+from tests.harness.console import Answer, Visitor
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.browser
@@ -219,17 +219,23 @@ def test_calls_are_found_by_who_what_and_outcome(place: Place, operator: Visitor
 
 
 def test_chinese_sentences_say_what_was_done(place: Place, operator: Visitor) -> None:
-    task_id = place.submit("told")
+    task_id = place.submit("told", schedule_time="2099-01-31T08:00:00Z")
     said = f'</b> 提交<a href="/tasks/{task_id}">任务 <span translate="no">{task_id}</span></a> <code>'
 
-    def page() -> str:
-        return operator.get("/audit?method=TaskService/SubmitTask", Accept_Language="zh-CN").text
+    def page(method: str) -> Answer:
+        return operator.get(f"/audit?method={method}", Accept_Language="zh-CN")
 
-    wait_until(lambda: said in page(), within=20, what="the submit is told")
+    wait_until(lambda: said in page("TaskService/SubmitTask").text, within=20, what="the submit is told")
+    place.client.update_task(task_id, priority=9, tone="dry")
+    page("TaskService/UpdateTask").says(
+        '<li>优先级：<span translate="no">5</span> → <span translate="no">9</span></li>', "<li>语气</li>"
+    ).lacks("dry")
+    place.client.review_content(place.article("told").get("content_id", 0), approve=False)
+    page("ContentService/ReviewContent").says("</b> 拒绝<a ")
 
 
 def test_each_call_that_is_audited_has_a_sentence() -> None:
-    assert SENTENCES.keys() == {name for name, rpc in RPCS.items() if rpc.changes}
+    assert {key.partition(" ")[0] for key in SENTENCES} == {name for name, rpc in RPCS.items() if rpc.changes}
     assert KINDS.keys() == {rpc.changes.kind for rpc in RPCS.values() if rpc.changes}
 
 
