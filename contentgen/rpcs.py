@@ -47,6 +47,7 @@ class Change(NamedTuple):
         claims: a call that finds nothing changes nothing.
         awaited: the answer waits until the event is stored.
         otherwise: kind and path of what a request names that does not name the former.
+        tells: a field of the request whose value is told; that of a text must not be.
     """
 
     kind: str
@@ -56,6 +57,7 @@ class Change(NamedTuple):
     claims: bool = False
     awaited: bool = True
     otherwise: tuple[str, str] | None = None
+    tells: str = ""
 
 
 class Rpc(NamedTuple):
@@ -132,7 +134,7 @@ _ROWS = {
         Rpc("GetWorkerPool", "client viewer", repeatable=True),
         Rpc("DrainWorker", "", _WORKER, all_accounts=_ALL_WORKERS),
         Rpc("UndrainWorker", "", _WORKER, all_accounts=_ALL_WORKERS),
-        Rpc("ResizeWorker", "", _WORKER, all_accounts=_ALL_WORKERS),
+        Rpc("ResizeWorker", "", _WORKER._replace(tells="slots"), all_accounts=_ALL_WORKERS),
         Rpc("PauseDispatch", "", _OF_ACCOUNT, all_accounts=_DISPATCH),
         Rpc("ResumeDispatch", "", _OF_ACCOUNT, all_accounts=_DISPATCH),
         Rpc("GetDispatchStatus", "client viewer", repeatable=True),
@@ -148,7 +150,7 @@ _ROWS = {
         Rpc("AddComment", "client reviewer", Change("content", "content_id")),
         Rpc("ListComments", "client reviewer publisher viewer", repeatable=True),
         Rpc("AssignReview", "client reviewer", _CONTENT, repeatable=True),
-        Rpc("ReviewContent", "client reviewer", _CONTENT),
+        Rpc("ReviewContent", "client reviewer", _CONTENT._replace(tells="decision")),
         Rpc("BatchReviewContents", "client reviewer", Change("content", "requests", "contents", several=True)),
         Rpc("ReopenContent", "client reviewer", _CONTENT),
         Rpc(
@@ -166,7 +168,7 @@ _ROWS = {
         Rpc("RetryPublish", "client reviewer", _ENTRY),
         Rpc("ClaimPublishPool", "client publisher", Change("content", made="entries", several=True, claims=True)),
         Rpc("RenewPublishClaim", "client publisher", _ENTRY, repeatable=True),
-        Rpc("ReportPublished", "client publisher", _ENTRY),
+        Rpc("ReportPublished", "client publisher", _ENTRY._replace(tells="published")),
         Rpc("ListPublishAttempts", "client reviewer publisher viewer", repeatable=True),
     ),
     asset_service_pb2: (
@@ -177,7 +179,7 @@ _ROWS = {
         Rpc("CreateAccount", "", Change("account", made="account"), all_accounts="new accounts"),
         Rpc("GetAccount", "client reviewer viewer", repeatable=True),
         Rpc("ListAccounts", "client reviewer viewer", repeatable=True),
-        Rpc("UpdateAccount", "", Change("account", "account.account_id")),
+        Rpc("UpdateAccount", "", Change("account", "account.account_id", "account")),
         Rpc("DeactivateAccount", "", _OF_ACCOUNT),
     ),
     schedule_service_pb2: (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from console_svc.audit.sentences import told
 from console_svc.site import Link, Page, get
 from console_svc.web.filters import Filter
 from console_svc.web.forms import Form, typed_of
@@ -22,7 +22,6 @@ MAX_EXAMINED = 5_000
 """Events that a page reads to find those of an outcome."""
 OUTCOMES = (text("ok"), text("refused"))
 _CONDITIONS = ("actor", "account", "method", "outcome", "from", "to", "before")
-_LINKED = re.compile(r"(task|content|account|schedule|webhook):([\w-]+)")
 
 
 FILTERS = {
@@ -59,18 +58,12 @@ class Audit(Page):
                 search.refused(error)
         values = {
             "search": search,
-            "events": [(event, path_of(event["resource"])) for event in shown_events],
+            "calls": [told(event) for event in shown_events],
             "older": search.query(before=before) if before else "",
             "zone": search.zone.key,
             "methods": sorted(session.caller["methods"]),
         }
         return self._site.render(request, "audit/page.html", values, session, bad=search.problems)
-
-
-def path_of(resource: str) -> str:
-    """Returns the page of what a call was about; empty if it has none."""
-    match = _LINKED.match(resource)
-    return f"/{match[1]}s/{match[2]}" if match else ""
 
 
 async def _page(events: AsyncIterator[AuditEvent], outcome: str) -> tuple[list[AuditEvent], str]:

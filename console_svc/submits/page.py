@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from console_svc.site import EDITING, FORBIDDEN, Link, NotDone, Page, get, post, present
 from console_svc.submits.fields import TYPED, of_task, read
-from console_svc.submits.sheet import ENCODINGS, MAX_ROWS, Sheet, decoded, sheet, submit
+from console_svc.submits.sheet import ENCODINGS, LABEL, MAX_ROWS, Sheet, decoded, label_of, sheet, submit
 from console_svc.web.forms import BadValue, Form, lines, texts_of
 from console_svc.web.language import filled, plural
 from console_svc.web.sessions import Session
@@ -102,7 +102,8 @@ class New(Page):
             raise NotDone("Your role may not do that.", FORBIDDEN)
         title = filled(plural("Submitting {n} task", "Submitting {n} tasks"), n=len(preview.good))
         job = partial(submit, session, preview.good)
-        work = self._site.work.begin(session, digest, title, job, total=len(preview.good), back="/tasks")
+        back = f"/tasks?label={LABEL}%3D{label_of(run)}"
+        work = self._site.work.begin(session, digest, title, job, total=len(preview.good), back=back)
         notice = plural("Submitted {n} task.", "Submitted {n} tasks.")
         return await self._site.see_work(session, work, notice, SOON)
 

@@ -37,6 +37,10 @@ ENCODINGS: Mapping[str, str] = {
 BATCH = 200
 BATCH_CHARACTERS = 500_000
 """Of texts, so that a message stays below 4 MiB in any script."""
+LABEL = "sheet"
+"""The key of the label that the tasks of a sheet get, so that a list shows them alone."""
+_MAX_LABELS = 32
+"""Labels that a task may have: a row with as many of its own gets no more."""
 _REVIEW = "review"
 """A column that says, as the form does, whether an editor reviews: what `auto_approve` says the other way round."""
 _BY_AN_EDITOR, _NONE = {"by an editor", "由编辑审核", "需要", "需审核"}, {"none", "无", "不需要", "免审核"}
@@ -81,6 +85,11 @@ def decoded(file: bytes, encoding: str) -> tuple[str, str]:
     )
 
 
+def label_of(run: str) -> str:
+    """Returns the value of the label that this submit of a sheet gives its tasks: the same for the same run."""
+    return hashlib.sha256(run.encode()).hexdigest()[:12]
+
+
 def sheet(source: str, defaults: Mapping[str, str], form: Form, run: str) -> Sheet:
     """Returns the rows. What a row leaves empty is as `defaults` say, which were typed into the form.
 
@@ -109,6 +118,9 @@ def sheet(source: str, defaults: Mapping[str, str], form: Form, run: str) -> She
         values = read(row_form)
         if len(row) > len(columns) and any(cell.strip() for cell in row[len(columns) :]):
             row_form.problems[""] = text("It has more cells than the first row names.")
+        labels = cast("Mapping[str, str]", values.get("labels") or {})
+        if len(labels) < _MAX_LABELS:
+            values["labels"] = {LABEL: label_of(run), **labels}
         values["request_id"] = f"row-{hashlib.sha256(f'{occurrences[words]} {words}'.encode()).hexdigest()[:32]}"
         rows.append(Row(line, row_form.typed.get("topic", ""), values, row_form.problems))
     if not rows:

@@ -127,6 +127,7 @@ AUDIT_EVENTS = (
     Column("METHOD", lambda event: cells.line(event["method"])),
     Column("RESOURCE", lambda event: cells.line(event["resource"]), wide=True),
     Column("OUTCOME", lambda event: cells.line(event["outcome"])),
+    Column("CHANGES", lambda event: cells.line(event["changes"]), wide=True),
 )
 COUNTS = (
     Column("STATUS", lambda count: cells.state(count["status"])),

@@ -665,6 +665,8 @@ class AuditEvent(TypedDict):
     """Such as `task:task-0123456789abcdef`; may be empty."""
     outcome: str
     """`OK`, or the status and its reason."""
+    changes: str
+    """What an update changed, such as `priority: 0 -> 10; labels`; empty for other calls."""
 
 
 class Delivery(TypedDict):

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!contentgen/v1/audit_service.proto\x12\rcontentgen.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x01\n\nAuditEvent\x12.\n\nevent_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\x03\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x10\n\x08resource\x18\x05 \x01(\t\x12\x0f\n\x07outcome\x18\x06 \x01(\t\"\xd0\x01\n\x16ListAuditEventsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"]\n\x17ListAuditEventsResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.contentgen.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2p\n\x0c\x41uditService\x12`\n\x0fListAuditEvents\x12%.contentgen.v1.ListAuditEventsRequest\x1a&.contentgen.v1.ListAuditEventsResponseB\x1cZ\x1a\x63ontentgen/v1;contentgenv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!contentgen/v1/audit_service.proto\x12\rcontentgen.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\x01\n\nAuditEvent\x12.\n\nevent_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\x03\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x10\n\x08resource\x18\x05 \x01(\t\x12\x0f\n\x07outcome\x18\x06 \x01(\t\x12\x0f\n\x07\x63hanges\x18\x07 \x01(\t\"\xd0\x01\n\x16ListAuditEventsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"]\n\x17ListAuditEventsResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.contentgen.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2p\n\x0c\x41uditService\x12`\n\x0fListAuditEvents\x12%.contentgen.v1.ListAuditEventsRequest\x1a&.contentgen.v1.ListAuditEventsResponseB\x1cZ\x1a\x63ontentgen/v1;contentgenv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z\032contentgen/v1;contentgenv1'
   _globals['_AUDITEVENT']._serialized_start=86
-  _globals['_AUDITEVENT']._serialized_end=232
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=235
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=443
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=445
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=538
-  _globals['_AUDITSERVICE']._serialized_start=540
-  _globals['_AUDITSERVICE']._serialized_end=652
+  _globals['_AUDITEVENT']._serialized_end=249
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=252
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=460
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=462
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=555
+  _globals['_AUDITSERVICE']._serialized_start=557
+  _globals['_AUDITSERVICE']._serialized_end=669
 # @@protoc_insertion_point(module_scope)

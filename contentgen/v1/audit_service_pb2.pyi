@@ -31,6 +31,7 @@ class AuditEvent(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
     actor: _builtins.str
     """The name of the caller's token, or of the person for whom it called; `anonymous` where no tokens are required. Empty: the call had no valid token."""
     account_id: _builtins.int
@@ -47,6 +48,12 @@ class AuditEvent(_message.Message):
     """`OK`, or the name of the status and the error's reason, such as `PERMISSION_DENIED ROLE_FORBIDDEN`. `CANCELLED`: the
     caller went away before the answer; the call may have been done all the same, as after UNAVAILABLE.
     """
+    changes: _builtins.str
+    """What an update that was done has changed: fields with their values before and after, such as
+    `priority: 0 -> 10; labels`; of texts, lists and maps the names alone. A field without a value: `none`. Of two updates
+    at the same moment both may tell the same value before. Also ReviewContent's `decision: approve`, ResizeWorker's
+    `slots: 4`, ReportPublished's `published: true`. Empty: of other calls. Up to 1,000 characters.
+    """
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended, by the clock of the scheduler that answered it."""
@@ -60,10 +67,11 @@ class AuditEvent(_message.Message):
         method: _builtins.str = ...,
         resource: _builtins.str = ...,
         outcome: _builtins.str = ...,
+        changes: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actor", b"actor", "event_time", b"event_time", "method", b"method", "outcome", b"outcome", "resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actor", b"actor", "changes", b"changes", "event_time", b"event_time", "method", b"method", "outcome", b"outcome", "resource", b"resource"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,7 +30,7 @@ class AuditServiceStub(object):
     accounts, lists: see the comment of TaskService.
 
     RECORDED. Each call that may change something is one event: all RPCs of all services but WorkerService, and but those
-    that only read (Get, BatchGet, List, Wait, Watch). Refused calls are recorded too. A call about several accounts
+    that only read (Get, BatchGet, List, Tail, Wait, Watch). Refused calls are recorded too. A call about several accounts
     (BatchSubmitTasks) is one event for each of the first 20, and one without an account for the others. What the
     schedulers do by themselves (ticks of schedules, retries, expiry, retention) is no call; ListTaskEvents tells of it.
 
@@ -65,7 +65,7 @@ class AuditServiceServicer(object):
     accounts, lists: see the comment of TaskService.
 
     RECORDED. Each call that may change something is one event: all RPCs of all services but WorkerService, and but those
-    that only read (Get, BatchGet, List, Wait, Watch). Refused calls are recorded too. A call about several accounts
+    that only read (Get, BatchGet, List, Tail, Wait, Watch). Refused calls are recorded too. A call about several accounts
     (BatchSubmitTasks) is one event for each of the first 20, and one without an account for the others. What the
     schedulers do by themselves (ticks of schedules, retries, expiry, retention) is no call; ListTaskEvents tells of it.
 
@@ -119,7 +119,7 @@ class AuditService(object):
     accounts, lists: see the comment of TaskService.
 
     RECORDED. Each call that may change something is one event: all RPCs of all services but WorkerService, and but those
-    that only read (Get, BatchGet, List, Wait, Watch). Refused calls are recorded too. A call about several accounts
+    that only read (Get, BatchGet, List, Tail, Wait, Watch). Refused calls are recorded too. A call about several accounts
     (BatchSubmitTasks) is one event for each of the first 20, and one without an account for the others. What the
     schedulers do by themselves (ticks of schedules, retries, expiry, retention) is no call; ListTaskEvents tells of it.
 

@@ -31,7 +31,7 @@ class AuditServiceStub:
     accounts, lists: see the comment of TaskService.
 
     RECORDED. Each call that may change something is one event: all RPCs of all services but WorkerService, and but those
-    that only read (Get, BatchGet, List, Wait, Watch). Refused calls are recorded too. A call about several accounts
+    that only read (Get, BatchGet, List, Tail, Wait, Watch). Refused calls are recorded too. A call about several accounts
     (BatchSubmitTasks) is one event for each of the first 20, and one without an account for the others. What the
     schedulers do by themselves (ticks of schedules, retries, expiry, retention) is no call; ListTaskEvents tells of it.
 
@@ -71,7 +71,7 @@ class AuditServiceAsyncStub(AuditServiceStub):
     accounts, lists: see the comment of TaskService.
 
     RECORDED. Each call that may change something is one event: all RPCs of all services but WorkerService, and but those
-    that only read (Get, BatchGet, List, Wait, Watch). Refused calls are recorded too. A call about several accounts
+    that only read (Get, BatchGet, List, Tail, Wait, Watch). Refused calls are recorded too. A call about several accounts
     (BatchSubmitTasks) is one event for each of the first 20, and one without an account for the others. What the
     schedulers do by themselves (ticks of schedules, retries, expiry, retention) is no call; ListTaskEvents tells of it.
 
@@ -107,7 +107,7 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     accounts, lists: see the comment of TaskService.
 
     RECORDED. Each call that may change something is one event: all RPCs of all services but WorkerService, and but those
-    that only read (Get, BatchGet, List, Wait, Watch). Refused calls are recorded too. A call about several accounts
+    that only read (Get, BatchGet, List, Tail, Wait, Watch). Refused calls are recorded too. A call about several accounts
     (BatchSubmitTasks) is one event for each of the first 20, and one without an account for the others. What the
     schedulers do by themselves (ticks of schedules, retries, expiry, retention) is no call; ListTaskEvents tells of it.
 

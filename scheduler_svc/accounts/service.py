@@ -12,6 +12,7 @@ from scheduler_svc.accounts import work
 from scheduler_svc.domain.account import DEFAULT_WEIGHT, AccountChange, NewAccount
 from scheduler_svc.domain.task import MAX_PRIORITY
 from scheduler_svc.runtime.access import caller
+from scheduler_svc.runtime.auditing import replaces
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
 from scheduler_svc.runtime.validation import MAX_INT32, MAX_INT64, MAX_NAME, Violations, checked_id, message_of
@@ -61,6 +62,8 @@ class AccountService(AccountServiceServicer):
         with Violations() as violations:
             violations.id("account.account_id", request.account.account_id)
             change = _change(request, violations)
+        before = await self._reads.run(lambda tx: tx.accounts.require(request.account.account_id))
+        replaces(message_of(pb.Account, before))
         changed = await self._dispatch_calls.run(work.update_account, request.account.account_id, change)
         return pb.UpdateAccountResponse(account=message_of(pb.Account, changed))
 

@@ -35,6 +35,7 @@ _INSERT_EVENTS = Insert(
     method="text",
     resource="text",
     outcome="text",
+    changes="text",
 )
 """Inserts events."""
 _STORED = sa.text("""
@@ -56,7 +57,7 @@ _ACCOUNTS_OF = sa.text(f"""
 """)
 """Reads which accounts resources belong to."""
 
-_COLUMNS = "event_key, actor, account_id, method, resource, outcome"
+_COLUMNS = "event_key, actor, account_id, method, resource, outcome, changes"
 
 
 class _Selection(NamedTuple):

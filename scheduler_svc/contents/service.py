@@ -34,7 +34,7 @@ from scheduler_svc.domain.content import (
 from scheduler_svc.publishing import work as publishing
 from scheduler_svc.publishing.service import MAX_REMARK, PublishPoolCalls, lease_of
 from scheduler_svc.runtime.access import caller, caller_trace
-from scheduler_svc.runtime.auditing import concerns
+from scheduler_svc.runtime.auditing import concerns, replaces
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest, selection
 from scheduler_svc.runtime.tracing import Tracer
@@ -97,6 +97,7 @@ class ContentService(PublishPoolCalls):
             violations.text("reviewer", request.reviewer, MAX_NAME)
         content_id = request.content.content_id
         await self.check_ownership(content_id)
+        replaces(_content_message(await self.reads.run(work.get_content, content_id)))
         content = await self.writes.run(
             work.update_content, content_id, edit, request.etag, _reviewer(request.reviewer)
         )

@@ -25,6 +25,7 @@ class AuditedCall(NamedTuple):
     method: str
     resource: str
     outcome: str
+    changes: str = ""
 
 
 class AuditEvent(NamedTuple):
@@ -34,6 +35,7 @@ class AuditEvent(NamedTuple):
     method: str
     resource: str
     outcome: str
+    changes: str = ""
 
     @property
     def time(self) -> datetime:

@@ -17,6 +17,7 @@ from scheduler_svc.domain.publishing import EntryChange, PoolFilter, PoolPositio
 from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.publishing import work
 from scheduler_svc.runtime.access import caller, may_call
+from scheduler_svc.runtime.auditing import replaces
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest, selection
 from scheduler_svc.runtime.validation import MAX_DURATION, MAX_ITEMS, MAX_NAME, Violations, checked_id, message_of
@@ -92,6 +93,7 @@ class PublishPoolCalls(ContentServiceServicer):
             violations.id("entry.content_id", content_id)
             change = _change(request, violations)
         await self.check_ownership(content_id)
+        replaces(self._entry(await self.reads.run(work.get_entry, content_id)))
         entry = await self.writes.run(work.update, content_id, change)
         return pb.UpdatePublishPoolEntryResponse(entry=self._entry(entry))
 

@@ -65,7 +65,7 @@ def report(tx: Tx, content_id: int, claim_id: str, outcome: PublishReport, polic
 
 
 def _refuse_claim(tx: Tx, content_id: int, claim_id: str) -> PoolEntry:
-    entry = _entry(tx, content_id)
+    entry = get_entry(tx, content_id)
     holder = " by another claim" if entry.status is PublishStatus.PUBLISHING else ""
     message = f"claim {claim_id!r} does not hold content {content_id}: in the pool it is {entry.status.label}{holder}"
     raise InvalidState(message, entry.status.label, [PublishStatus.PUBLISHING.label])
@@ -91,11 +91,11 @@ def remove(tx: Tx, content_id: int) -> None:
 
 
 def _refuse(tx: Tx, content_id: int, to_be: str, required: tuple[PublishStatus, ...]) -> PoolEntry:
-    status = _entry(tx, content_id).status
+    status = get_entry(tx, content_id).status
     raise InvalidState.of(f"in the publish pool content {content_id}", to_be, status, required)
 
 
-def _entry(tx: Tx, content_id: int) -> PoolEntry:
+def get_entry(tx: Tx, content_id: int) -> PoolEntry:
     return existing(tx.publish_pool.get(content_id), "content", content_id)
 
 

@@ -1,7 +1,7 @@
 """Which calls the audit records, and what their events tell.
 
-Those of every RPC that may change something, but the workers'. An event names accounts and ids, and no other value of a
-request or a response.
+Those of every RPC that may change something, but the workers'. An event names accounts and ids, and what an update has
+changed, but no text of a request or a response.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 import structlog
+from google.protobuf.message import Message
 from google.rpc.code_pb2 import Code
 
 from contentgen.rpcs import RPCS, Change, path_of
@@ -25,6 +26,7 @@ from scheduler_svc.domain.account import ANONYMOUS, CallerIdentity
 from scheduler_svc.domain.audit import AuditedCall
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import parse_task_id
+from scheduler_svc.runtime.differences import differences, value
 from scheduler_svc.runtime.errors import ERROR_STATUSES, INTERNAL, ErrorStatus
 
 MAX_WAIT = 1.0
@@ -43,10 +45,17 @@ _log = structlog.get_logger(__name__)
 _concerned: ContextVar[int] = ContextVar("account of the audited call", default=0)
 _counted: ContextVar[Mapping[int, int]] = ContextVar("resources of the audited call", default=MappingProxyType({}))
 
+_replaced: ContextVar[Message | None] = ContextVar("resource before the audited call", default=None)
+
 
 def concerns(account_id: int) -> None:
     """Says which account the running call is about, if neither its request nor its response does."""
     _concerned.set(account_id)
+
+
+def replaces(resource: Message) -> None:
+    """Says what the running update is going to change, as it is now."""
+    _replaced.set(resource)
 
 
 def counts_resources(account_ids: Iterable[int]) -> None:
@@ -69,7 +78,8 @@ class Audited:
         about = self._about(request, response)
         if self._change.claims and not about[0][1]:
             return None
-        stored = self._auditor.add(identity, self.name, about, OK, awaited=self._change.awaited)
+        changes = self._changes(request, response)
+        stored = self._auditor.add(identity, self.name, about, OK, changes, awaited=self._change.awaited)
         return stored and asyncio.wait([stored], timeout=MAX_WAIT)
 
     def refused(self, identity: CallerIdentity, request: Any, error: BaseException) -> None:
@@ -77,6 +87,15 @@ class Audited:
         if self._auditor.admits(identity.name, MAX_REFUSALS):
             about = [(0, "")] if request is None else self._about(request, None)
             self._auditor.add(identity, self.name, about, outcome(error), awaited=False)
+
+    def _changes(self, request: Any, response: Any) -> str:
+        """Returns what the call has changed, as far as it is told."""
+        if self._change.tells:
+            return f"{self._change.tells}: {value(request, self._change.tells)}"
+        before = _replaced.get()
+        if before is None or self._made is None:
+            return ""
+        return differences(before, self._made(response), request.update_mask.paths)
 
     def _about(self, request: Any, response: Any) -> list[tuple[int, str]]:
         """Returns the accounts that the call was about, and what of each."""
@@ -152,11 +171,20 @@ class Auditor:
             self._store([AuditedCall("", 0, audited.name, "", outcome(error))], False)
 
     def add(
-        self, identity: CallerIdentity, method: str, about: Sequence[tuple[int, str]], outcome: str, *, awaited: bool
+        self,
+        identity: CallerIdentity,
+        method: str,
+        about: Sequence[tuple[int, str]],
+        outcome: str,
+        changes: str = "",
+        *,
+        awaited: bool,
     ) -> asyncio.Future[None] | None:
         actor, account_ids = identity.name or self._nameless, identity.scope.accounts or ()
         default = _concerned.get() or (account_ids[0] if len(account_ids) == 1 else 0)
-        calls = [AuditedCall(actor, account_id or default, method, name, outcome) for account_id, name in about]
+        calls = [
+            AuditedCall(actor, account_id or default, method, name, outcome, changes) for account_id, name in about
+        ]
         return self._store(calls, awaited)
 
     def admits(self, caller: str, limit: int) -> bool:

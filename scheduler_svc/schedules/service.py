@@ -28,7 +28,7 @@ from scheduler_svc.domain.schedule import (
 )
 from scheduler_svc.domain.task import NewTask
 from scheduler_svc.runtime.access import caller, caller_trace
-from scheduler_svc.runtime.auditing import concerns
+from scheduler_svc.runtime.auditing import concerns, replaces
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
 from scheduler_svc.runtime.tracing import Tracer
@@ -176,7 +176,9 @@ class ScheduleService(ScheduleServiceServicer):
         with SubmitViolations(self._settings) as violations:
             violations.id("schedule.schedule_id", request.schedule.schedule_id)
             change = changed_settings(request, violations)
-        changed = await self._update(request.schedule.schedule_id, change)
+        schedule_id = request.schedule.schedule_id
+        replaces(_schedule_message(*await self._reads.run(work.get_schedule, caller().scope, schedule_id)))
+        changed = await self._update(schedule_id, change)
         return pb.UpdateScheduleResponse(schedule=changed)
 
     async def DeleteSchedule(self, request: pb.DeleteScheduleRequest, context: object) -> pb.DeleteScheduleResponse:

@@ -19,7 +19,7 @@ from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
 from scheduler_svc.domain.task import ExistingTask, NewTask
 from scheduler_svc.runtime.access import Context, caller, caller_trace
-from scheduler_svc.runtime.auditing import counts_resources
+from scheduler_svc.runtime.auditing import counts_resources, replaces
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.interceptor import send_headers
 from scheduler_svc.runtime.pages import MAX_PAGE_BYTES, PageRequest
@@ -125,6 +125,7 @@ class TaskService(TaskServiceServicer):
             violations.required("task.task_id", request.task.task_id)
             edit = task_edit(request, violations)
         key = await self._own_task_key(request.task.task_id)
+        replaces(messages.task(await self.reads.run(query.get_task, key)))
         task = await self.writes.run(change.update_task, key, edit)
         return pb.UpdateTaskResponse(task=messages.task(task))
 

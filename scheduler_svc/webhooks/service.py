@@ -20,6 +20,7 @@ from scheduler_svc.domain.webhook import (
     WebhookChange,
 )
 from scheduler_svc.runtime.access import caller, may_call
+from scheduler_svc.runtime.auditing import replaces
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
 from scheduler_svc.runtime.validation import MAX_INT32, MAX_NAME, Violations, checked_id, message_of
@@ -73,6 +74,7 @@ class WebhookService(WebhookServiceServicer):
             violations.id("webhook.webhook_id", request.webhook.webhook_id)
             change = await self._change(request, violations)
         webhook_id = request.webhook.webhook_id
+        replaces(_message(await self.reads.run(work.get_webhook, caller().scope, webhook_id)))
         changed = await self.operators.run(work.update_webhook, caller().scope, webhook_id, change)
         await self.changed()
         return pb.UpdateWebhookResponse(webhook=_message(changed))

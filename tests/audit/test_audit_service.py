@@ -24,7 +24,7 @@ from tests.harness.waiting import PATIENCE_S, wait_until_async
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
-READS = ("BatchGet", "Get", "List", "Wait", "Watch")
+READS = ("BatchGet", "Get", "List", "Tail", "Wait", "Watch")
 
 
 class Audit:
@@ -114,6 +114,25 @@ async def test_a_call_is_recorded_before_its_answer(audit: Audit) -> None:
         "resource": "account:2",
         "outcome": "OK",
     }
+
+
+async def test_updates_tell_what_they_have_changed_but_no_text(audit: Audit) -> None:
+    fields = {"account_id": 1, "topic": "a secret topic", "priority": 3, "schedule_time": "2099-01-31T08:00:00Z"}
+    task = (await audit.by("one-token")("TaskService/SubmitTask", **fields))["task"]
+    edited = {"task_id": task["task_id"], "topic": "another", "priority": 9, "timeout": "90s", "labels": {"a": "b"}}
+    mask = "topic,priority,timeout,labels,scheduleTime"
+    await audit.by("one-token")("TaskService/UpdateTask", task=edited, update_mask=mask)
+    changes = "labels; priority: 3 -> 9; schedule_time: 2099-01-31T08:00:00Z -> none; timeout: 1800s -> 90s; topic"
+    assert (await audit.event(method="TaskService/UpdateTask"))["changes"] == changes
+    account = {"account_id": 1, "max_priority": 7, "name": "first"}
+    await audit.operator("AccountService/UpdateAccount", account=account, update_mask="maxPriority,name")
+    assert (await audit.event(method="AccountService/UpdateAccount"))["changes"] == "max_priority: 0 -> 7"
+    cron = {"account_id": 1, "name": "daily", "cron": "0 9 * * *", "template": {"topic": "daily"}}
+    schedule_id = (await audit.operator("ScheduleService/CreateSchedule", **cron))["schedule"]["schedule_id"]
+    moved = {"schedule_id": schedule_id, "cron": "0 8 * * *", "template": {"topic": "weekly"}}
+    await audit.operator("ScheduleService/UpdateSchedule", schedule=moved, update_mask="cron,template")
+    event = await audit.event(method="ScheduleService/UpdateSchedule")
+    assert event["changes"] == "cron: 0 9 * * * -> 0 8 * * *; template"
 
 
 async def test_a_submit_is_recorded_a_moment_later(audit: Audit) -> None:

@@ -140,9 +140,12 @@ def test_a_sheet_is_submitted_with_what_its_rows_leave_empty(place: Place, opera
     rows = re.search(r'<textarea id="field-rows".*?>\n(.*?)</textarea>', preview.text, re.DOTALL)
     submit_fields = {**preview.hidden(), **fields, "rows": html.unescape(present(rows)[1]), "step": "submit"}
     assert "Submitted 2 tasks." in operator.post("/new/many", submit_fields).text
-    assert "Submitted 2 tasks." in operator.post("/new/many", submit_fields).text  # once more is nothing more
+    listed = operator.post("/new/many", submit_fields).says("Submitted 2 tasks.")  # once more is nothing more
     first, second = tasks_about(place, "表格")
-    assert (first["priority"], first["labels"]) == (9, {"set": "a"})
+    of_sheet = second["labels"]
+    assert listed.url == f"{operator.url}/tasks?label=sheet%3D{of_sheet['sheet']}"
+    assert set(re.findall(r"task-[0-9a-f]{16}", listed.text)) == {first["task_id"], second["task_id"]}
+    assert (first["priority"], first["labels"]) == (9, {"set": "a", **of_sheet})
     assert first["schedule_time"] == "2099-01-31T00:00:00+00:00"
     assert second["topic"] == "表格 二, 带逗号\n和换行"
     assert {first["tone"], second["tone"]} == {"专业"}

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from console_svc.audit.sentences import KINDS, SENTENCES
+from contentgen.rpcs import RPCS
 from tests.console.conftest import CLIENT, REVIEWER, VIEWER, Place, present
-from tests.harness.console import Visitor
+from tests.harness.console import Answer, Visitor
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.browser
@@ -200,18 +202,41 @@ def test_calls_are_found_by_who_what_and_outcome(place: Place, operator: Visitor
     before = _rows(operator, of_refused).count("DeleteSchedule")
     viewer.post(f"/schedules/{schedule_id}/delete", {})
     created = _rows(operator, "method=ScheduleService/CreateSchedule")
-    assert f'<a href="/schedules/{schedule_id}">schedule:{schedule_id}</a>' in created
+    link = f'<a href="/schedules/{schedule_id}">schedule <span translate="no">{schedule_id}</span></a>'
+    assert f"</b> created {link} <code>" in created
     assert "ScheduleService/DeleteSchedule" not in created
     wait_until(
         lambda: _rows(operator, of_refused).count("DeleteSchedule") > before, within=20, what="the refusal is recorded"
     )
     refused = _rows(operator, of_refused)
     assert "PERMISSION_DENIED ROLE_FORBIDDEN" in refused
+    assert 'Not done: <b translate="no">viewer</b> deleted a schedule <code>' in refused
     assert "CreateSchedule" not in refused
     assert "PERMISSION_DENIED" not in _rows(operator, "outcome=ok")
-    assert f"schedule:{schedule_id}" in _rows(operator, f"account={place.account}&from=2020-01-01T00:00")
+    assert link in _rows(operator, f"account={place.account}&from=2020-01-01T00:00")
     assert "<tr>" not in _rows(operator, "to=2020-01-01T00:00")
     assert "No call is like that" in operator.get("/audit?actor=nobody").text
+
+
+def test_chinese_sentences_say_what_was_done(place: Place, operator: Visitor) -> None:
+    task_id = place.submit("told", schedule_time="2099-01-31T08:00:00Z")
+    said = f'</b> 提交<a href="/tasks/{task_id}">任务 <span translate="no">{task_id}</span></a> <code>'
+
+    def page(method: str) -> Answer:
+        return operator.get(f"/audit?method={method}", Accept_Language="zh-CN")
+
+    wait_until(lambda: said in page("TaskService/SubmitTask").text, within=20, what="the submit is told")
+    place.client.update_task(task_id, priority=9, tone="dry")
+    page("TaskService/UpdateTask").says(
+        '<li>优先级：<span translate="no">5</span> → <span translate="no">9</span></li>', "<li>语气</li>"
+    ).lacks("dry")
+    place.client.review_content(place.article("told").get("content_id", 0), approve=False)
+    page("ContentService/ReviewContent").says("</b> 拒绝<a ")
+
+
+def test_each_call_that_is_audited_has_a_sentence() -> None:
+    assert {key.partition(" ")[0] for key in SENTENCES} == {name for name, rpc in RPCS.items() if rpc.changes}
+    assert KINDS.keys() == {rpc.changes.kind for rpc in RPCS.values() if rpc.changes}
 
 
 def test_pages_miss_none_of_the_same_time(place: Place, operator: Visitor) -> None:
@@ -221,6 +246,6 @@ def test_pages_miss_none_of_the_same_time(place: Place, operator: Visitor) -> No
     query = "method=AccountService/CreateAccount"
     while query:
         answer = operator.get(f"/audit?{query}").says(status=200)
-        ids += [chunk.partition("<")[0] for chunk in answer.text.split("account:")[1:]]
+        ids += re.findall(r'<a href="/accounts/(\d+)">', answer.text.partition("<tbody>")[2])
         query = answer.text.partition('rel="next" href="/audit?')[2].partition('"')[0].replace("&amp;", "&")
     assert sorted(int(text) for text in ids) == sorted({*account_ids, *accounts})
