@@ -44,7 +44,7 @@ def test_what_is_shipped_is_what_an_extra_needs_and_nothing_of_the_tests() -> No
     assert names["client"] < names["worker"]
     assert "psycopg2-binary" in names["scheduler"] - names["worker"]
     assert "pycparser" in names["worker"], "what a dependency needs counts"
-    assert "certifi" in names["otel"] - names["scheduler"] - names["worker"]
+    assert "opentelemetry-proto" in names["otel"] - names["scheduler"] - names["worker"]
     assert not set.union(*names.values()) & {"pytest", "ruff", "hypothesis"}
 
 
