@@ -237,6 +237,8 @@ def test_every_example_in_the_help_is_valid(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     (tmp_path / "topics.csv").write_text("topic\nSpring\n")
     (tmp_path / "article.md").write_text("A better text.")
+    for picture in ("cover.png", "new.png"):
+        (tmp_path / picture).write_bytes(b"\x89PNG")
     (tmp_path / "topics.jsonl").write_text('{"topic": "Spring"}\n')
     calls = dict.fromkeys(examples())
     assert len(calls) > 50

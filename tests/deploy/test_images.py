@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tomllib
@@ -138,7 +139,8 @@ def test_the_npm_package_is_the_one_that_the_tests_run() -> None:
 
 @compose_files
 def test_compose_reads_it(name: str) -> None:
-    checked = run_to_end([program("docker-compose"), "-f", DOCKER / name, "config", "-q"], within=LIMIT)
+    environment = {"PATH": os.environ["PATH"], "LLM_BASE_URL": "https://models.example/v1"}
+    checked = run_to_end([program("docker-compose"), "-f", DOCKER / name, "config", "-q"], environment, within=LIMIT)
     assert (checked.returncode, checked.stderr) == (0, "")
 
 

@@ -76,6 +76,8 @@ CASES = [
     case(errors.AccountQueueFull(3, 9, 10, 2), Code.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", account_id="3"),
     case(errors.TooManyComments(1, 9), Code.RESOURCE_EXHAUSTED, "TOO_MANY_COMMENTS", content_id="1", limit="9"),
     case(errors.TooManyReviews("anna", 100), Code.RESOURCE_EXHAUSTED, "TOO_MANY_REVIEWS", reviewer="anna", limit="100"),
+    case(errors.TooManyChannels(100), Code.RESOURCE_EXHAUSTED, "TOO_MANY_CHANNELS", limit="100"),
+    case(errors.DelegationForbidden("console", "no"), Code.PERMISSION_DENIED, "DELEGATION_FORBIDDEN"),
     case(errors.TooManyWebhooks(3, 20), Code.RESOURCE_EXHAUSTED, "TOO_MANY_WEBHOOKS", account_id="3"),
     case(errors.ResumeTokenExpired(), Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"),
     case(errors.WatcherTooSlow("a token"), Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW", resume_token="a token"),
@@ -104,6 +106,7 @@ NO_WAIT_HELPS = (
     | errors.TooManySchedules
     | errors.TooManyReviews
     | errors.TooManyComments
+    | errors.TooManyChannels
     | errors.TooManyWebhooks
 )
 
