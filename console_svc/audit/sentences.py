@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from console_svc.accounts.page import FIELDS
 from console_svc.submits.fields import TYPED
-from console_svc.web.language import PageText, text
+from console_svc.web.language import text
 from contentgen import AuditEvent
 from contentgen.rpcs import RPCS
 
@@ -137,12 +137,6 @@ class Told(NamedTuple):
     name: str
     more: str
     differences: Sequence[Difference]
-
-    @property
-    def reason(self) -> PageText:
-        """How it ended, as pages say it of an error."""
-        outcome = self.event["outcome"]
-        return PageText(outcome, reason=outcome.rpartition(" ")[2])
 
 
 def told(event: AuditEvent) -> Told:
