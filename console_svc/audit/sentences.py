@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from console_svc.accounts.page import FIELDS
 from console_svc.submits.fields import TYPED
-from console_svc.web.language import PageText, text
+from console_svc.web.language import text
 from contentgen import AuditEvent
 from contentgen.rpcs import RPCS
 
@@ -96,6 +97,23 @@ KINDS: Mapping[str, Kind] = {
     "worker": Kind(text("worker {id}"), text("a worker")),
     "token": Kind(text("token {id}"), text("a token")),
 }
+_LABELS: Mapping[str, str] = {
+    **{name: field.label for name, field in TYPED.items()},
+    **{field.name: field.label for field in FIELDS},
+    "title": text("Title"),
+    "body": text("Text"),
+    "summary": text("Summary"),
+    "category": text("Category"),
+    "cover_image": text("Cover"),
+    "cron": text("When"),
+    "time_zone": text("Time zone"),
+    "catch_up": text("Missed runs"),
+    "event_types": text("Events"),
+    "url": text("Address"),
+    "active": text("active"),
+    "paused": text("paused"),
+}
+"""What pages call a field that an update may change; one without a label goes by its name."""
 _RESOURCE = re.compile(r"(\w+):(\S+)(?: and ([\d,]+) more)?")
 _UNSURE = ("CANCELLED", "UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED")
 """Statuses of calls that may have been done all the same."""
@@ -120,12 +138,6 @@ class Told(NamedTuple):
     more: str
     differences: Sequence[Difference]
 
-    @property
-    def reason(self) -> PageText:
-        """How it ended, as pages say it of an error."""
-        outcome = self.event["outcome"]
-        return PageText(outcome, reason=outcome.rpartition(" ")[2])
-
 
 def told(event: AuditEvent) -> Told:
     method, outcome = event["method"], event["outcome"]
@@ -142,9 +154,7 @@ def told(event: AuditEvent) -> Told:
 def _differences(changes: str) -> Sequence[Difference]:
     parts = (change.partition(": ") for change in changes.split("; ") if change)
     values = ((name, *value.rpartition(" -> ")) for name, _, value in parts)
-    return [
-        Difference(TYPED[name].label if name in TYPED else name, before, after) for name, before, _, after in values
-    ]
+    return [Difference(_LABELS.get(name, name), before, after) for name, before, _, after in values]
 
 
 def _kind(method: str) -> str:

@@ -230,6 +230,10 @@ def test_chinese_sentences_say_what_was_done(place: Place, operator: Visitor) ->
     page("TaskService/UpdateTask").says(
         '<li>优先级：<span translate="no">5</span> → <span translate="no">9</span></li>', "<li>语气</li>"
     ).lacks("dry")
+    place.client.update_account(place.client.create_account("told")["account_id"], max_priority=10)
+    page("AccountService/UpdateAccount").says(
+        '<li>最高优先级：<span translate="no">0</span> → <span translate="no">10</span>'
+    )
     place.client.review_content(place.article("told").get("content_id", 0), approve=False)
     page("ContentService/ReviewContent").says("</b> 拒绝<a ")
 

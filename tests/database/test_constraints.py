@@ -133,6 +133,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("publish_pool", {"status": 2, "claim_expire_time": NOW}, "publish_pool_claim"),
     ("publish_pool", {"status": 1, "claim_id": "c", "claim_expire_time": NOW}, "publish_pool_claim"),
     ("audit_events", {"resource": "r" * 201}, "audit_events_resource"),
+    ("audit_events", {"changes": "c" * 1_001}, "audit_events_changes"),
     ("task_rollups", {"resolution": 0}, "task_rollups_resolution"),
     ("task_rollups", {"resolution": 3}, "task_rollups_resolution"),
     ("webhooks", {"previous_secret": "p"}, "webhooks_previous_secret"),
