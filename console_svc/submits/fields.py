@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from console_svc.web.forms import BadValue, Form
 from console_svc.web.language import filled, text
-from console_svc.web.values import moment, pairs, seconds, whole
+from console_svc.web.values import in_zone, moment, pairs, seconds, whole
 from contentgen import Task
 from contentgen.submit_fields import FIELDS, Field, Kind
 
@@ -70,6 +71,9 @@ _READERS: Mapping[Kind, tuple[Callable[[Field, str, Form], Any], str]] = {
 TYPED: Mapping[str, Field] = {field.name: field for field in FIELDS if field.name != "request_id"}
 """What people type; the console makes the ids of requests itself."""
 OF_A_SCHEDULE: Mapping[str, Field] = {name: field for name, field in TYPED.items() if field.in_schedule}
+OF_A_CHANGE: Mapping[str, Field] = {name: field for name, field in TYPED.items() if field.changeable}
+WAS = "was-"
+"""Before its name: the text that a field of a change was shown with."""
 _OF_A_TASK = ("account_id", *(name for name in OF_A_SCHEDULE if name != "creator_options"))
 
 
@@ -92,6 +96,31 @@ def _value(form: Form, field: Field) -> Any:
         lambda input_text: reader(field, input_text if as_typed else input_text.strip(), form),
         filled(problem, least=field.least, limit=field.most),
     )
+
+
+def changes(form: Form) -> Values:
+    """Returns the arguments of `update_task` for what was typed over; what can't be read has a problem.
+
+    A field whose text is as it was shown is left as it is, whatever somebody else has made of it meanwhile.
+    """
+    typed_over = {name: field for name, field in OF_A_CHANGE.items() if form.plain(name) != form.plain(f"{WAS}{name}")}
+    values = read(form, typed_over, needed=("topic",) if "topic" in typed_over else ())
+    for name, field in typed_over.items():
+        if form.plain(name):
+            continue
+        if field.kind is Kind.TIME:
+            values[f"un{name.removesuffix('_time')}"] = True
+        else:
+            values[name] = _READERS[field.kind][0](field, field.default, form)
+    return values
+
+
+def to_change(task: Task, zone: ZoneInfo) -> dict[str, str]:
+    """Returns what a form of a change shows: the texts of the task but for what is as usual, its times in the zone."""
+    usual = {name: "true" if field.default == "yes" else field.default for name, field in OF_A_CHANGE.items()}
+    texts = {name: text for name, text in as_typed(task, OF_A_CHANGE).items() if text != usual[name]}
+    times = {name for name in texts if OF_A_CHANGE[name].kind is Kind.TIME}
+    return texts | {name: f"{in_zone(texts[name], zone):%Y-%m-%dT%H:%M:%S}" for name in times}
 
 
 def of_task(task: Task) -> dict[str, str]:

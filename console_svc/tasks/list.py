@@ -1,6 +1,6 @@
 """The list of tasks, and its rows as they move.
 
-Which tasks it shows is read from the address of the page, and written into it again.
+Which tasks it shows is read from the address of the page, and written into it again. `view` names it, and no more.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ REASONS: Sequence[str] = (
     "EXPIRED",
 )
 """Those that a form offers; the API may have more."""
+MAX_VIEW = 60
+"""Characters of the name of a view."""
 _FIELDS = ("topic", "account", "worker", "label", "reason", "schedule", "after", "before", "zone")
 _WORDS = re.compile(r"[,，\s]+")
 _LABELS = re.compile(r"[,，]\s*|\s{2,}|\n")
@@ -156,6 +158,8 @@ class Tasks(Page):
                 permitted(search.by_cause and not page_token, listed),
                 permitted(counts, session.client.get_task_stats(search.account_id)),
             )
+        view = request.query_params.get("view", "").strip()[:MAX_VIEW]
+        named = [*search.query, *([("view", view)] if view else [])]
         query = list(search.query)
         if page_token and tasks:
             query.append(("newest", tasks[0]["task_id"]))
@@ -164,13 +168,15 @@ class Tasks(Page):
         values = {
             "tasks": tasks,
             "search": search,
+            "view": view,
+            "max_view": MAX_VIEW,
             "states": STATES,
             "counts": stats["counts"] if stats else None,
             "causes": causes,
             "reasons": REASONS,
             "moves": [name for name, methods in MOVES.items() if all(map(session.may, methods))],
-            "older": urlencode([*search.query, ("page", older)]) if older else "",
-            "newest": urlencode(search.query) if page_token else None,
+            "older": urlencode([*named, ("page", older)]) if older else "",
+            "newest": urlencode(named) if page_token else None,
             "live_query": urlencode([*query, ("ticks", "yes")]),
         }
         return self._site.render(request, "tasks/list.html", values, session, bad=search.problems)

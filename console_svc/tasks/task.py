@@ -1,4 +1,4 @@
-"""One task: its state, what it did when, what the CLI printed, shell commands; cancel, retry, run now, priority."""
+"""One task: its state, what it did when, what the CLI printed, shell commands; cancel, retry, run now, change."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from console_svc.config import ConsoleSettings
-from console_svc.site import NotDone, Page, get, post, present
+from console_svc.site import Page, get, post, present
+from console_svc.submits.fields import OF_A_CHANGE, WAS, changes, to_change
 from console_svc.tasks.bulk import RETRYABLE, run_now
-from console_svc.tasks.list import PRIORITIES
 from console_svc.tasks.timeline import ENDED, attempts, timeline
+from console_svc.web.forms import Form, lines, texts_of
 from console_svc.web.language import text
 from console_svc.web.paging import all_of
 from console_svc.web.sessions import Session
-from contentgen import Task
+from console_svc.web.values import zone_of
+from contentgen import InvalidArgument, InvalidStateException, Task
 from contentgen.submit_fields import FIELDS, Field, Kind
 
 MAX_EVENTS = 500
@@ -31,24 +34,45 @@ MAX_EVENTS = 500
 class TaskPage(Page):
     @get("/tasks/{task_id}")
     async def show(self, request: Request, session: Session, task_id: str) -> Response:
-        client, now = session.client, datetime.now(UTC)
-        task = await _task(session, task_id)
+        task, zone = await _task(session, task_id), zone_of(request)
+        return await self._page(request, session, task, Form({**_shown(task, zone), "zone": zone.key}))
+
+    @post("/tasks/{task_id}")
+    async def change(self, request: Request, session: Session, task_id: str) -> Response:
+        """Changes what was typed over. A form that can't be taken is shown again with what was typed."""
+        typed = texts_of(await request.form())
+        form = Form({name: lines(value) for name, value in typed.items() if value.strip()}, OF_A_CHANGE)
+        arguments = changes(form)
+        try:
+            if not form.problems:
+                if arguments:
+                    await session.client.update_task(task_id, **arguments)
+                return self._site.done(session, "It is changed.", f"/tasks/{task_id}")
+        except InvalidStateException:
+            form.problems[""] = text("It waits no longer: it has started or ended meanwhile.")
+        except InvalidArgument as error:
+            form.refused(error)
+        return await self._page(request, session, await _task(session, task_id), form)
+
+    async def _page(self, request: Request, session: Session, task: Task, form: Form) -> Response:
+        client, now, task_id = session.client, datetime.now(UTC), task["task_id"]
         all_events, logs = await asyncio.gather(
             all_of(client.iter_task_events(task_id)), all_of(client.iter_attempt_logs(task_id))
         )
         events = all_events[-MAX_EVENTS:]
         values = {
             "task": task,
+            "form": form,
+            "fields": OF_A_CHANGE,
             "events": events,
             "timeline": timeline(task, events, now),
             "attempts": attempts(events),
             "logs": {log["attempt"]: log for log in logs},
             "moment_now": now,
             "commands": commands(self._site.settings, task),
-            "priorities": PRIORITIES,
             **_offers(session, task, now),
         }
-        return self._site.render(request, "tasks/task.html", values, session)
+        return self._site.render(request, "tasks/task.html", values, session, bad=form.problems)
 
     @get("/tasks/{task_id}/progress")
     async def progress(self, request: Request, session: Session, task_id: str) -> Response:
@@ -73,17 +97,15 @@ class TaskPage(Page):
         await run_now(session, task_id)
         return self._site.done(session, "It waits no longer for its time.", f"/tasks/{task_id}")
 
-    @post("/tasks/{task_id}/priority")
-    async def set_priority(self, request: Request, session: Session, task_id: str) -> Response:
-        priority = str((await request.form()).get("priority", ""))
-        if priority not in map(str, PRIORITIES):
-            raise NotDone("A priority is 1 to 10.")
-        await session.client.update_task(task_id, priority=int(priority))
-        return self._site.done(session, "Its priority is {n} now.", f"/tasks/{task_id}", n=int(priority))
-
 
 async def _task(session: Session, task_id: str) -> Task:
     return present(await session.client.get_task_status(task_id), "There is no such task.")
+
+
+def _shown(task: Task, zone: ZoneInfo) -> dict[str, str]:
+    """Returns what the form of a change shows, and beside it the same as what each field was."""
+    texts = to_change(task, zone)
+    return {**texts, **{f"{WAS}{name}": value for name, value in texts.items()}}
 
 
 def _offers(session: Session, task: Task, now: datetime) -> dict[str, bool]:

@@ -11,6 +11,8 @@ from console_svc.web.language import Texts
 
 OTHERS = frozenset({"page", "before", "after", "zone", "sort", "view"})
 """What an address says beside filters."""
+_OF_THE_WHOLE = frozenset({"page", "view"})
+"""What does not hold any more where a filter is removed: a page's token, and the name of all together."""
 
 
 class Filter(NamedTuple):
@@ -39,7 +41,7 @@ def given(request: Request, filters: Filters, texts: Texts) -> Given:
         name, value = pair
         known = filters.get(name)
         if known and (not known.choices or value in known.choices):
-            rest = [other for other in query if other != pair and other[0] != "page"]
+            rest = [other for other in query if other != pair and other[0] not in _OF_THE_WHOLE]
             chips.append((known.label, texts(value).replace("_", " ") if known.choices else value, rest))
         elif known or name not in OTHERS:
             unknown.append(f"{name}={value}")

@@ -313,6 +313,7 @@ def task(task: Document) -> Lines:
     yield "account", str(task["account_id"])
     yield "status", cells.state(task["status"])
     yield "waits for", str(waits_for(task["pending_reason"] or ""))
+    yield "until", cells.local_time(task["next_attempt_time"])
     yield "progress", cells.progress(task)
     yield "error", cells.error(task)
     for key, value in sorted((task["error"] or {}).get("details", {}).items()):

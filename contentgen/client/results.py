@@ -141,6 +141,8 @@ class Task(_Identity, Brief):
     """The content that it writes anew."""
     pending_reason: PendingReason | None
     """Why it still waits. Only of `get_task_status`."""
+    next_attempt_time: str | None
+    """When the wait for its next attempt ends, if that is why. Only of `get_task_status`."""
     schedule_id: int | None
     """The schedule that submitted it."""
     expire_time: str | None

@@ -308,6 +308,7 @@ class Task(_message.Message):
     UNIQUE_KEY_FIELD_NUMBER: _builtins.int
     UNIQUE_FOR_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """`task-` and 16 hex digits, increasing with time; assigned by the scheduler, never reused."""
     account_id: _builtins.int
@@ -424,6 +425,12 @@ class Task(_message.Message):
         open.
         """
 
+    @_builtins.property
+    def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
+        """When it becomes due again: the end of the wait for its next attempt, or of its deferral. Told by GetTask only, with
+        PENDING_REASON_BACKOFF; elsewhere unset.
+        """
+
     def __init__(
         self,
         *,
@@ -465,10 +472,11 @@ class Task(_message.Message):
         unique_key: _builtins.str = ...,
         unique_for: _duration_pb2.Duration | None = ...,
         trace_id: _builtins.str = ...,
+        next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "backoff_multiplier", b"backoff_multiplier", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "progress", b"progress", "schedule_time", b"schedule_time", "start_time", b"start_time", "submit_time", b"submit_time", "timeout", b"timeout", "timeout_time", b"timeout_time", "unique_for", b"unique_for"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "backoff_multiplier", b"backoff_multiplier", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "next_attempt_time", b"next_attempt_time", "progress", b"progress", "schedule_time", b"schedule_time", "start_time", b"start_time", "submit_time", b"submit_time", "timeout", b"timeout", "timeout_time", b"timeout_time", "unique_for", b"unique_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "account_id", b"account_id", "attempt", b"attempt", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "content_id", b"content_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "lease_id", b"lease_id", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "pending_reason", b"pending_reason", "priority", b"priority", "progress", b"progress", "regenerates_content_id", b"regenerates_content_id", "request_id", b"request_id", "requirements", b"requirements", "retry_count", b"retry_count", "schedule_id", b"schedule_id", "schedule_time", b"schedule_time", "start_time", b"start_time", "status", b"status", "submit_time", b"submit_time", "task_id", b"task_id", "timeout", b"timeout", "timeout_time", b"timeout_time", "tone", b"tone", "topic", b"topic", "trace_id", b"trace_id", "unique_for", b"unique_for", "unique_key", b"unique_key", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "account_id", b"account_id", "attempt", b"attempt", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "content_id", b"content_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "lease_id", b"lease_id", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "next_attempt_time", b"next_attempt_time", "pending_reason", b"pending_reason", "priority", b"priority", "progress", b"progress", "regenerates_content_id", b"regenerates_content_id", "request_id", b"request_id", "requirements", b"requirements", "retry_count", b"retry_count", "schedule_id", b"schedule_id", "schedule_time", b"schedule_time", "start_time", b"start_time", "status", b"status", "submit_time", b"submit_time", "task_id", b"task_id", "timeout", b"timeout", "timeout_time", b"timeout_time", "tone", b"tone", "topic", b"topic", "trace_id", b"trace_id", "unique_for", b"unique_for", "unique_key", b"unique_key", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__backoff_multiplier: _TypeAlias = _typing.Literal["backoff_multiplier"]  # noqa: Y015
     _WhichOneofArgType__backoff_multiplier: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier"]  # noqa: Y015

@@ -364,7 +364,7 @@ class GetTaskResponse(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """Complete; with `pending_reason` if it is pending."""
+        """Complete; with `pending_reason` if it is pending, and `next_attempt_time` if it waits for that."""
 
     def __init__(
         self,

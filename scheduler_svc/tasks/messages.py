@@ -160,11 +160,15 @@ task_status = task_pb.TaskStatus.ValueType
 _pending_reason = task_pb.PendingReason.ValueType
 
 
-def task(stored_task: Task, reason: PendingReason = PendingReason.NONE) -> task_pb.Task:
-    """Returns a whole task; `reason` is for GetTask only."""
+def task(
+    stored_task: Task, reason: PendingReason = PendingReason.NONE, next_attempt_time: datetime | None = None
+) -> task_pb.Task:
+    """Returns a whole task; what it waits for is for GetTask only."""
     message = listed_task(stored_task)
     message.requirements = stored_task.brief.requirements
     message.pending_reason = _pending_reason(reason)
+    if next_attempt_time:
+        set_timestamp(message.next_attempt_time, next_attempt_time)
     return message
 
 

@@ -45,15 +45,19 @@ def get_task(tx: Tx, task_key: int) -> Task:
     return existing(tx.task_reads.get([task_key]).get(task_key), "task", format_task_id(task_key))
 
 
-def explain_task(tx: Tx, task_key: int, lease_ttl: float) -> tuple[Task, PendingReason]:
-    """Returns one task, and why it is pending (NONE if it is not). Raises NotFound.
+def explain_task(tx: Tx, task_key: int, lease_ttl: float) -> tuple[Task, PendingReason, datetime | None]:
+    """Returns one task, why it is pending (NONE if it is not), and when the wait for its next attempt ends.
+
+    Raises NotFound.
 
     A task behind a revoked lease waits for a worker to release it, which counts as waiting for a slot.
     """
     task = get_task(tx, task_key)
     if task.status is not Status.PENDING:
-        return task, PendingReason.NONE
-    return task, _reason(tx.task_reads.waits_for(task_key, lease_ttl))
+        return task, PendingReason.NONE, None
+    waits = tx.task_reads.waits_for(task_key, lease_ttl)
+    reason = _reason(waits)
+    return task, reason, waits.due_time if reason is PendingReason.BACKOFF else None
 
 
 def _reason(waits: WaitsFor) -> PendingReason:

@@ -51,13 +51,14 @@ class BatchResult(NamedTuple):
 
 
 class WaitsFor(NamedTuple):
-    """What a pending task may wait for: the cause of its delay, and the present state of its account and the pool."""
+    """What a pending task may wait for: the cause of its delay and its end, its account's state and the pool's."""
 
     cause: int | None
     limit_reached: bool
     quota_used: bool
     paused: bool
     any_worker: bool
+    due_time: datetime | None
 
 
 class SubmitAccount(NamedTuple):

@@ -87,8 +87,8 @@ class TaskService(TaskServiceServicer):
 
     async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
         key = await self._own_task_key(request.task_id)
-        task, reason = await self.reads.run(query.explain_task, key, self.settings.lease_ttl)
-        return pb.GetTaskResponse(task=messages.task(task, reason))
+        task, reason, next_time = await self.reads.run(query.explain_task, key, self.settings.lease_ttl)
+        return pb.GetTaskResponse(task=messages.task(task, reason, next_time))
 
     async def BatchGetTasks(self, request: pb.BatchGetTasksRequest, context: object) -> pb.BatchGetTasksResponse:
         with Violations() as violations:

@@ -60,11 +60,41 @@ def test_a_failure_shows_its_error_and_what_was_printed_line_by_line(place: Plac
 def test_a_task_of_tomorrow_says_so_and_runs_now(place: Place, operator: Visitor) -> None:
     task_id = place.submit("tomorrow's", schedule_time=TOMORROW)
     operator.get(f"/tasks/{task_id}").says("Its time has not come:")
-    assert "Its priority is 9 now." in operator.post(f"/tasks/{task_id}/priority", {"priority": "9"}).text
-    assert operator.post(f"/tasks/{task_id}/priority", {"priority": "11"}).status == 400
+    assert "It is changed." in operator.post(f"/tasks/{task_id}", {"priority": "9"}).text
     operator.post(f"/tasks/{task_id}/run", {})
     task = place.client.wait(task_id, 30)
     assert (task["status"], task["priority"]) == ("completed", 9)
+
+
+def test_what_is_typed_over_is_changed_and_nothing_else(place: Place, operator: Visitor) -> None:
+    task_id = place.submit("typed over", schedule_time=TOMORROW, tone="dry", timeout=90, labels={"set": "a"})
+    path = f"/tasks/{task_id}"
+    was = operator.get(path).hidden("change")
+    assert was["was-topic"] == "typed over"
+    place.client.update_task(task_id, keywords="of somebody else")
+    shown = {name.removeprefix("was-"): value for name, value in was.items()}
+    typed = {**was, **shown, "topic": "another", "tone": "", "timeout": "", "labels": "set=b", "zone": "Asia/Shanghai"}
+    operator.post(path, {**typed, "schedule_time": "2031-05-04T08:00:00", "priority": "9"}).says("It is changed.")
+    task = present(place.client.get_task_status(task_id))
+    assert (task["topic"], task["tone"], task["timeout"], task["labels"]) == ("another", None, 1_800, {"set": "b"})
+    assert (task["keywords"], task["priority"]) == ("of somebody else", 9)
+    assert task["schedule_time"] == "2031-05-04T00:00:00+00:00"
+
+
+def test_what_cannot_be_changed_so_is_named_and_kept(place: Place, operator: Visitor) -> None:
+    task_id = place.submit("to be kept", schedule_time=TOMORROW)
+    path = f"/tasks/{task_id}"
+    was = operator.get(path).hidden("change")
+    bad = {"topic": "", "priority": "11", "max_retries": "x", "timeout": "0s", "schedule_time": "soon", "tone": "mine"}
+    page = operator.post(path, {**was, **bad}).says("Nothing was changed.", 'value="mine"', status=400)
+    problems = {name for name in bad if f'id="problem-{name}"' in page.text}
+    assert problems == bad.keys() - {"tone"}
+    bad = {"topic": "x", "expire_time": "2020-01-01T00:00"}
+    operator.post(path, {**was, **bad}).says('id="problem-expire_time"', status=400)
+    place.client.cancel_task(task_id)
+    operator.post(path, {**was, "topic": "too late"}).says("It waits no longer", "too late", status=400)
+    operator.get(path).lacks('id="change"')
+    assert present(place.client.get_task_status(task_id))["topic"] == "to be kept"
 
 
 def test_each_reason_to_wait_is_told_with_what_to_do(place: Place, operator: Visitor) -> None:
@@ -73,7 +103,10 @@ def test_each_reason_to_wait_is_told_with_what_to_do(place: Place, operator: Vis
     pausing_task = client.submit_task(place.account, "pauses", creator_options=options, initial_backoff=3_600)
     with client.watch([pausing_task]) as events:
         next(event for event in events if event["previous_status"] in {"failed", "timeout"})
-    assert "It pauses before its next attempt" in operator.get(f"/tasks/{pausing_task}").text
+    until = present(client.get_task_status(pausing_task))["next_attempt_time"]
+    assert until is not None
+    assert datetime.fromisoformat(until) > datetime.now(UTC) + timedelta(minutes=40)
+    operator.get(f"/tasks/{pausing_task}").says("It pauses before its next attempt", f'<time datetime="{until}"')
     client.pause_dispatch()
     try:
         paused_task = client.submit_task(place.account, "stopped")

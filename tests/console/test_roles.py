@@ -32,7 +32,7 @@ OFFERS = [
         (VIEWER, REVIEWER),
         "/tasks/{task}",
         "only read",
-        ["/tasks/{task}/cancel", "/tasks/{task}/run", "/tasks/{task}/priority"],
+        ["/tasks/{task}/cancel", "/tasks/{task}/run", 'id="change"'],
     ),
     (
         (VIEWER,),
@@ -56,7 +56,7 @@ FORMS = [
     ("/accounts/{account}/deactivate", {}, "AccountService/DeactivateAccount"),
     ("/tasks/{task}/cancel", {}, "TaskService/CancelTask"),
     ("/tasks/{task}/run", {}, "TaskService/UpdateTask"),
-    ("/tasks/{task}/priority", {"priority": "1"}, "TaskService/UpdateTask"),
+    ("/tasks/{task}", {"priority": "1"}, "TaskService/UpdateTask"),
     ("/contents/{entry}/reopen", {}, "ContentService/ReopenContent"),
     ("/contents/{content}/delete", {}, "ContentService/DeleteContent"),
     ("/contents/{content}/edit", {"title": "another", "etag": "{etag}"}, "ContentService/UpdateContent"),

@@ -72,6 +72,29 @@ def test_each_condition_is_in_the_address(place: Place, operator: Visitor, many:
     assert len(ROW.findall(text)) == min(n, 50)
 
 
+def test_a_view_is_an_address_with_a_name(operator: Visitor, many: list[str]) -> None:
+    page = operator.get("/tasks?topic=many&view=Spring%20%3Cb%3E").says("<title>Spring &lt;b&gt;", "Save this view")
+    assert len(ROW.findall(page.text)) == 50
+    assert "view=Spring" in NEXT.findall(page.text)[0]
+    operator.get("/tasks").lacks("Save this view")
+
+
+def test_a_view_is_saved_shown_and_removed(many: list[str], page: Page) -> None:
+    page.goto("/tasks?topic=many&label=set%3D1")
+    page.get_by_text("Save this view").click()
+    page.locator("#save-view").get_by_label("Name").fill("Odd & ends")
+    page.locator("#save-view button").click()
+    expect(page).to_have_title(re.compile("Odd & ends"))
+    page.goto("/tasks")
+    page.locator("#views").get_by_role("link", name="Odd & ends").click()
+    expect(page.locator("h1")).to_have_text("Odd & ends")
+    expect(page.locator("#field-label")).to_have_value("set=1")
+    page.get_by_role("button", name="Remove the view Odd & ends").click()
+    expect(page.locator("#views")).to_be_hidden()
+    page.reload()
+    expect(page.locator("#views")).to_be_hidden()
+
+
 def test_an_id_leads_to_its_task(place: Place, operator: Visitor, many: list[str]) -> None:
     assert operator.get(f"/tasks?topic={many[0]}").url.endswith(f"/tasks/{many[0]}")
 

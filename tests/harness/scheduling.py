@@ -197,7 +197,7 @@ class Scheduling:
     def task(self, key: int) -> Task:
         return self.run(query.get_task, key)
 
-    def explain(self, key: int) -> tuple[Task, PendingReason]:
+    def explain(self, key: int) -> tuple[Task, PendingReason, datetime | None]:
         return self.run(query.explain_task, key, TTL)
 
     def events(self, key: int) -> list[TaskEvent]:

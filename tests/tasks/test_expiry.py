@@ -207,7 +207,7 @@ def test_a_deferred_attempt_waits_and_consumes_nothing(scheduling: Scheduling) -
     ref = scheduling.start(auto_retry=False, max_retries=0)
     assert scheduling.end(ref, DEFERRED) is Outcome.COMMITTED
     key = ref.task_key
-    task, reason = scheduling.explain(key)
+    task, reason, _ = scheduling.explain(key)
     assert (task.status, task.retry_count, task.attempt, task.error) == (Status.PENDING, 0, 1, None)
     assert (task.lease_id, task.end_time, reason) == ("", None, PendingReason.BACKOFF)
     assert scheduling.path(key) == ["pending", "submitted", "processing", "pending"]

@@ -342,7 +342,8 @@ def test_a_task_waits_for_what_get_task_says(scheduling: Scheduling, how: str) -
     prepare(scheduling)
     (row,) = view(scheduling, "v_waiting").values()
     (key,) = (key for key, task in scheduling.tasks().items() if task.task_id == row["task_id"])
-    task, pending_reason = scheduling.explain(key)
+    task, pending_reason, next_attempt_time = scheduling.explain(key)
+    assert next_attempt_time == (row["due_time"] if reason == "backoff" else None)
     assert task.status.label == "pending"
     assert row["pending_reason"] == pending_reason.name.lower() == reason
     assert row["waits_for"] == words

@@ -347,6 +347,7 @@ GOOD = [
                 **of(task="backoff"),
                 "status": WAITS,
                 "pending_reason": "PENDING_REASON_BACKOFF",
+                "next_attempt_time": str,
                 "retry_count": 1,
                 "attempt": 1,
                 "error": {"reason": "CREATOR_ERROR"},
