@@ -218,7 +218,7 @@ class Site:
     def session(self, request: Request) -> Session | None:
         """Returns the session of the cookie; where a proxy names who asks, only if it names the same token."""
         session = self.sessions.find(request.cookies.get(self._cookie, ""))
-        if session and self.settings.console_token_header and (session.token or "") != self._named_token(request):
+        if session and self.settings.console_token_header and (session.owner or "") != self._named_token(request):
             return None
         return session
 
@@ -347,7 +347,7 @@ class Site:
     async def _by_itself(self, request: Request) -> Session | None:
         """Returns a session for whom nobody has to sign in: the proxy names the token, or the schedulers need none."""
         if token := self._named_token(request):
-            return self.sessions.of_token(token) or await self.begin(token)
+            return self.sessions.of_owner(token) or await self.begin(token)
         if time.monotonic() < self._tokens_until:
             return None
         session = await self.begin(None)
