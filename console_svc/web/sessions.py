@@ -36,6 +36,7 @@ SIGNED_OUT_EVERYWHERE = text("All sessions of your token were signed out.")
 IDLE = text("Your session has ended: you asked for nothing for 8 hours.")
 OLD = text("Your session has ended: it began 24 hours ago.")
 CROWDED_OUT = text("Your session has ended: there were too many newer ones.")
+CHANGED = text("Your session has ended: your role or accounts have changed.")
 REVOKED = text("The schedulers do not know your token any more.")
 UNKNOWN = text("Your session has ended, perhaps because the console was restarted.")
 
@@ -54,8 +55,8 @@ class Notice(NamedTuple):
 class Session:
     """`key` is the cookie's value, `csrf` that of the forms.
 
-    `owner` is the same for all sessions that share live feeds, work and "sign out everywhere": the user's token. None:
-    the schedulers ask for none.
+    `owner` is the same for all sessions that share live feeds, work and "sign out everywhere": the user's token, or
+    who the user is. None: the schedulers ask for no token.
     """
 
     key: str
@@ -71,6 +72,8 @@ class Session:
     when_ended: set[Callable[[], None]] = field(default_factory=set)
     """Called once it has ended, unless it has only become too old."""
     standing: Standing = field(default_factory=Standing)
+    exit: str = ""
+    """Where the user signs out after that, too; empty: nowhere."""
     _notices: list[Notice] = field(default_factory=list)
     _undo: tuple[float, Mapping[str, str]] = (0.0, {})
 
@@ -175,6 +178,12 @@ class Sessions:
                 call()
         while len(self._reasons) > MAX_SESSIONS:
             del self._reasons[next(iter(self._reasons))]
+
+    def end_former(self, session: Session) -> None:
+        """Ends the sessions of the same user with other rights."""
+        for other in [*self._sessions.values()]:
+            if other.user == session.user and other.owner != session.owner:
+                self.end(other, CHANGED)
 
     def _of(self, owner: str | None) -> list[Session]:
         """Returns the sessions of an owner, the one that was idle for longest first."""
