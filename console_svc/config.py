@@ -6,10 +6,12 @@ import re
 import ssl
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
+from console_svc.roles import Roles
 from contentgen.client.connection import stays_here
 from contentgen.service import settings as service
 from contentgen.service.files import unusable_authorities, unusable_pair
@@ -20,10 +22,13 @@ _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?", re.ASCII)
 _PREFIX = re.compile(r"(?:/[\w.~-]+)*", re.ASCII)
 _HEADER = re.compile(r"[A-Za-z0-9-]*")
 
+OIDC = ("oidc_issuer", "oidc_client_id", "oidc_client_secret_file", "oidc_token_file", "oidc_roles")
 Hosts = Annotated[tuple[str, ...], by_comma(_HOST, "names of hosts without ports", "desk.example.com", lower=True)]
 
 
 class ConsoleSettings(ServiceSettings):
+    UNSHOWN: ClassVar[frozenset[str]] = frozenset({"oidc_client_secret_file", "oidc_token_file"})
+
     console_listen: ListenAddress = Address("127.0.0.1", 8080)
     """host:port to serve the pages on; :0 is loopback with any free port. Beyond loopback it needs TLS, or a proxy that
     has it and --console-behind-proxy, or --insecure."""
@@ -46,6 +51,18 @@ class ConsoleSettings(ServiceSettings):
     console_token_header: str = ""
     """Name of a request header in which a proxy that signs users in names their token. Whoever reaches the console past
     that proxy may send it, too."""
+    oidc_issuer: Text | None = None
+    """Address of an OpenID Connect provider that signs people in beside tokens: its issuer, https:// unless it is on
+    this machine. Unset: tokens only."""
+    oidc_client_id: Text | None = None
+    """The console's name at the provider."""
+    oidc_client_secret_file: ReadableFile | None = None
+    """File that holds the console's secret at the provider; read at each sign-in."""
+    oidc_token_file: ReadableFile | None = None
+    """File that holds the token of the console itself, made with --delegates; read at each sign-in."""
+    oidc_roles: Roles | None = None
+    """Which claims give which role, and accounts if not all: CLAIM=VALUE:ROLE or CLAIM=VALUE:ROLE@1,2, separated by
+    semicolons. The first that fits gives the role; others with that role add accounts."""
     console_hosts: Hosts = ()
     """Names, by comma, by which browsers may call it beside localhost and its address. Unset: any by TLS, its own or a
     proxy's, and none without."""
@@ -73,11 +90,21 @@ class ConsoleSettings(ServiceSettings):
             raise ValueError("must be the name of a header, such as X-Contentgen-Token")
         return name
 
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer(cls, address: str | None) -> str | None:
+        if address and not is_safe(address):
+            raise ValueError("must be https://…, or http:// on this machine")
+        return address
+
     def conflicts(self) -> list[str]:
         problems = [
             *together(self, "tls_client_cert", "tls_client_key"),
             *together(self, "console_tls_cert", "console_tls_key"),
+            *together(self, *OIDC),
         ]
+        if self.oidc_issuer and self.console_token_header:
+            problems.append("CONTENTGEN_OIDC_ISSUER and CONTENTGEN_CONSOLE_TOKEN_HEADER exclude each other: unset one")
         if self.tls_client_cert and not self.tls_ca:
             problems.append("CONTENTGEN_TLS_CLIENT_CERT asks for CONTENTGEN_TLS_CA")
         if not (self.tls_ca or self.insecure or stays_here(self.scheduler)):
@@ -96,6 +123,16 @@ class ConsoleSettings(ServiceSettings):
     @property
     def secure(self) -> bool:
         return self.console_tls_cert is not None or self.console_behind_proxy
+
+
+def is_safe(address: str) -> bool:
+    """Returns whether secrets may be sent to an address: by TLS, or on this machine."""
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and Address(host, 0).is_loopback))
 
 
 def read_settings(arguments: Sequence[str]) -> ConsoleSettings:

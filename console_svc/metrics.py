@@ -31,7 +31,8 @@ class ConsoleMetrics(ServiceMetrics):
         )
         self._sign_ins = self._counter(
             "contentgen_console_sign_ins_total",
-            "Tries to sign in: accepted, unknown_token, too_many, foreign_form or schedulers_away.",
+            "Tries to sign in: accepted, unknown_token, too_many, foreign_form, schedulers_away; provider_away,"
+            " provider_refused, no_role, not_delegated.",
             "outcome",
         )
         self._sessions = self._gauge("contentgen_console_sessions", "Browsers that have signed in.")

@@ -218,7 +218,7 @@ class Site:
     def session(self, request: Request) -> Session | None:
         """Returns the session of the cookie; where a proxy names who asks, only if it names the same token."""
         session = self.sessions.find(request.cookies.get(self._cookie, ""))
-        if session and self.settings.console_token_header and (session.token or "") != self._named_token(request):
+        if session and self.settings.console_token_header and (session.owner or "") != self._named_token(request):
             return None
         return session
 
@@ -235,6 +235,18 @@ class Site:
             return self.sessions.begin(token, client, await client.get_caller())
         except Unauthenticated:  # or they ask for a token, and there is none
             return None
+
+    def sign_in_form(self, request: Request, problem: str = "", status: int = 200, *, why: str = "") -> Response:
+        settings = self.settings
+        values = {"problem": problem, "why": why, "proxied": bool(settings.console_token_header)}
+        values |= {"provided": bool(settings.oidc_issuer), "next": request.query_params.get("next", "")}
+        return self.render(request, "web/signin.html", values, status=status)
+
+    def onward(self, request: Request, message: str, label: str, address: str) -> Response:
+        """Returns a page that goes on by itself to an address elsewhere, where no form may lead; or tells a script."""
+        if BY_SCRIPT in request.headers:
+            return RedirectResponse(address, SEE_OTHER)
+        return self.render(request, "web/onward.html", {"message": message, "label": label, "onward": address})
 
     def keep(self, response: Response, session: Session) -> None:
         """Gives the browser its cookie: for this site alone, out of reach for scripts."""
@@ -347,7 +359,7 @@ class Site:
     async def _by_itself(self, request: Request) -> Session | None:
         """Returns a session for whom nobody has to sign in: the proxy names the token, or the schedulers need none."""
         if token := self._named_token(request):
-            return self.sessions.of_token(token) or await self.begin(token)
+            return self.sessions.of_owner(token) or await self.begin(token)
         if time.monotonic() < self._tokens_until:
             return None
         session = await self.begin(None)
@@ -395,27 +407,29 @@ class SignIn(Page):
     async def show(self, request: Request) -> Response:
         if self._site.session(request):
             return self._next(request)
-        return self._form(request, why=self._site.why_ended(request))
+        return self._site.sign_in_form(request, why=self._site.why_ended(request))
 
     @post("/login", everybody=True)
     async def submit(self, request: Request) -> Response:
         site, count = self._site, self._site.metrics.signed_in
         if not same_origin(request):
             count("foreign_form")
-            return self._form(request, "This form is not from this page. Reload the page.", FORBIDDEN)
+            return self._site.sign_in_form(
+                request, text("This form is not from this page. Reload the page."), FORBIDDEN
+            )
         address = address_of(request, behind_proxy=site.settings.console_behind_proxy)
         if not site.tries.admit(address):
             count("too_many")
-            return self._form(request, "Too many tries. Wait a minute.", TOO_MANY)
+            return self._site.sign_in_form(request, text("Too many tries. Wait a minute."), TOO_MANY)
         token = text_of(await (await with_form(request, MAX_SIGN_IN)).form(), "token")
         try:
             session = await site.begin(token) if _TOKEN.fullmatch(token) else None
         except RequestError:
             count("schedulers_away")
-            return self._form(request, "No scheduler answers. Try again in a moment.", AWAY)
+            return self._site.sign_in_form(request, text("No scheduler answers. Try again in a moment."), AWAY)
         if session is None:
             count("unknown_token")
-            return self._form(request, "The schedulers do not know this token.", FORBIDDEN)
+            return self._site.sign_in_form(request, text("The schedulers do not know this token."), FORBIDDEN)
         count("accepted")
         site.tries.forgive(address)
         response = self._next(request)
@@ -427,15 +441,13 @@ class SignIn(Page):
         address = request.query_params.get("next", "")
         return RedirectResponse(address if is_local(address) else self._site.path("/"), SEE_OTHER)
 
-    def _form(self, request: Request, problem: str = "", status: int = 200, *, why: str = "") -> Response:
-        values = {"problem": problem, "why": why, "proxied": bool(self._site.settings.console_token_header)}
-        return self._site.render(request, "web/signin.html", values, status=status)
-
     @post("/logout", calls=False)
     async def sign_out(self, request: Request, session: Session) -> Response:
         everywhere = (await request.form()).get("everywhere") == "yes"
         why = SIGNED_OUT_EVERYWHERE if everywhere else SIGNED_OUT
         self._site.sessions.end(session, why, everywhere=everywhere)
+        if session.exit:
+            return self._site.onward(request, why, text("Sign out at your organization, too"), session.exit)
         return self._site.see("/login")
 
     @get("/language/{language}", everybody=True)

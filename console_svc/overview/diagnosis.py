@@ -65,17 +65,17 @@ class Diagnoses:
 
     async def examined(self, session: Session) -> Examined:
         now = time.monotonic()
-        start, job = self._kept.get(session.token, (0.0, None))
+        start, job = self._kept.get(session.owner, (0.0, None))
         if job is None or now - start > FRESH:
             job = asyncio.create_task(_examined(session))
             while len(self._kept) >= MAX_KEPT:
                 del self._kept[next(iter(self._kept))]
-            self._kept[session.token] = now, job
+            self._kept[session.owner] = now, job
         return await asyncio.shield(job)
 
     def forget(self, session: Session) -> None:
         """Forgets what was found: after a change it may be put right."""
-        self._kept.pop(session.token, None)
+        self._kept.pop(session.owner, None)
 
 
 async def _examined(session: Session) -> Examined:

@@ -147,7 +147,7 @@ class LiveTasks:
     @asynccontextmanager
     async def _follow(self, session: Session, since: float) -> AsyncIterator[asyncio.Queue[Told]]:
         """Yields a queue of the moves that a session may see, for a page of that time (UNIX seconds)."""
-        feed = self._feeds.get(session.token) or self._begin(session)
+        feed = self._feeds.get(session.owner) or self._begin(session)
         page: asyncio.Queue[Told] = asyncio.Queue(MAX_WAITING)
         if feed.away:
             page.put_nowait(News.AWAY)
@@ -164,15 +164,15 @@ class LiveTasks:
             feed.pages.pop(page, None)
             if not feed.pages:
                 feed.job.cancel()
-                if self._feeds.get(session.token) is feed:
-                    del self._feeds[session.token]
+                if self._feeds.get(session.owner) is feed:
+                    del self._feeds[session.owner]
 
     def _begin(self, session: Session) -> _Feed:
         def revoked() -> None:
-            del self._feeds[session.token]
+            del self._feeds[session.owner]
             self._sessions.end(session, REVOKED, everywhere=True)
 
-        feed = self._feeds[session.token] = _Feed(session, revoked)
+        feed = self._feeds[session.owner] = _Feed(session, revoked)
         return feed
 
     def stream(
@@ -207,7 +207,7 @@ class LiveTasks:
         return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
 
     def _seconds_left(self, session: Session, page: asyncio.Queue[Told]) -> float:
-        feed = self._feeds.get(session.token)
+        feed = self._feeds.get(session.owner)
         return self._sessions.seconds_left(session) if feed and page in feed.pages else 0.0
 
     async def close(self) -> None:

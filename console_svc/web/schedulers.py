@@ -11,6 +11,7 @@ import grpc.aio
 from console_svc.config import ConsoleSettings
 from contentgen import AsyncContentGenerationClient
 from contentgen.client.connection import open_aio_channel
+from contentgen.client.target import Person
 
 CONNECT_TIMEOUT = 2.0
 
@@ -22,8 +23,9 @@ class Schedulers:
         self._target = settings.scheduler
         self._channel = open_aio_channel(settings.scheduler, credentials(settings))
 
-    def client(self, token: str | None) -> AsyncContentGenerationClient:
-        return AsyncContentGenerationClient(self._target, token=token, channel=self._channel)
+    def client(self, token: str | None, person: Person | None = None) -> AsyncContentGenerationClient:
+        """`person`: for whom the token's calls are made."""
+        return AsyncContentGenerationClient(self._target, token=token, channel=self._channel, on_behalf_of=person)
 
     async def connected(self) -> bool:
         """Returns whether there is a connection to any, for which it waits a little: without one no call can begin."""

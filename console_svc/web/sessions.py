@@ -24,8 +24,8 @@ AGE_LIMIT = 24 * 3_600.0
 """Seconds after which a session ends in any case."""
 MAX_SESSIONS = 10_000
 """Beyond it the one that was idle for longest ends."""
-MAX_OF_TOKEN = 20
-"""Sessions of one token; beyond it the one of them that was idle for longest ends."""
+MAX_OF_OWNER = 20
+"""Sessions of one owner; beyond it the one of them that was idle for longest ends."""
 MAX_NOTICES = 5
 NOTICE_LIMIT = 60.0
 """Seconds after which a text whose page nobody has opened is shown nowhere."""
@@ -36,6 +36,7 @@ SIGNED_OUT_EVERYWHERE = text("All sessions of your token were signed out.")
 IDLE = text("Your session has ended: you asked for nothing for 8 hours.")
 OLD = text("Your session has ended: it began 24 hours ago.")
 CROWDED_OUT = text("Your session has ended: there were too many newer ones.")
+CHANGED = text("Your session has ended: your role or accounts have changed.")
 REVOKED = text("The schedulers do not know your token any more.")
 UNKNOWN = text("Your session has ended, perhaps because the console was restarted.")
 
@@ -52,11 +53,15 @@ class Notice(NamedTuple):
 
 @dataclass(slots=True)
 class Session:
-    """`key` is the cookie's value, `csrf` that of the forms, `token` the user's own (None: the schedulers ask none)."""
+    """`key` is the cookie's value, `csrf` that of the forms.
+
+    `owner` is the same for all sessions that share live feeds, work and "sign out everywhere": the user's token, or
+    who the user is. None: the schedulers ask for no token.
+    """
 
     key: str
     csrf: str
-    token: str | None
+    owner: str | None
     client: AsyncContentGenerationClient
     caller: Caller
     began: float
@@ -67,6 +72,8 @@ class Session:
     when_ended: set[Callable[[], None]] = field(default_factory=set)
     """Called once it has ended, unless it has only become too old."""
     standing: Standing = field(default_factory=Standing)
+    exit: str = ""
+    """Where the user signs out after that, too; empty: nowhere."""
     _notices: list[Notice] = field(default_factory=list)
     _undo: tuple[float, Mapping[str, str]] = (0.0, {})
 
@@ -120,14 +127,14 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def begin(self, token: str | None, client: AsyncContentGenerationClient, caller: Caller) -> Session:
+    def begin(self, owner: str | None, client: AsyncContentGenerationClient, caller: Caller) -> Session:
         """Returns a new session, under a new key: one that somebody planted in the browser is worth nothing."""
         now = self._clock()
         accounts = self._accounts.setdefault(tuple(caller["account_ids"]), AccountNames())
         keys = (secrets.token_urlsafe(32), secrets.token_urlsafe(32))
-        session = Session(*keys, token, client, caller, now, now, accounts)
-        if token is not None and len(token_sessions := self._of(token)) >= MAX_OF_TOKEN:
-            self.end(token_sessions[0], CROWDED_OUT)
+        session = Session(*keys, owner, client, caller, now, now, accounts)
+        if owner is not None and len(own_sessions := self._of(owner)) >= MAX_OF_OWNER:
+            self.end(own_sessions[0], CROWDED_OUT)
         if len(self._sessions) >= MAX_SESSIONS:
             self.end(next(iter(self._sessions.values())), CROWDED_OUT)
         self._sessions[session.key] = session
@@ -157,14 +164,14 @@ class Sessions:
         """Returns a text that says why the session of a cookie has ended; empty if there was none."""
         return self._reasons.get(key, UNKNOWN) if key else ""
 
-    def of_token(self, token: str) -> Session | None:
-        """Returns the session that was used last of those with this token."""
-        token_sessions = self._of(token)
-        return self.find(token_sessions[-1].key) if token_sessions else None
+    def of_owner(self, owner: str) -> Session | None:
+        """Returns the session that was used last of those with this owner."""
+        own_sessions = self._of(owner)
+        return self.find(own_sessions[-1].key) if own_sessions else None
 
     def end(self, session: Session, why: str, *, everywhere: bool = False) -> None:
-        """Ends this session; `everywhere`: all of its token. `why`: a text."""
-        for ended_session in self._of(session.token) if everywhere else [session]:
+        """Ends this session; `everywhere`: all of its owner. `why`: a text."""
+        for ended_session in self._of(session.owner) if everywhere else [session]:
             self._sessions.pop(ended_session.key, None)
             self._reasons[ended_session.key] = why
             for call in tuple(ended_session.when_ended):
@@ -172,9 +179,15 @@ class Sessions:
         while len(self._reasons) > MAX_SESSIONS:
             del self._reasons[next(iter(self._reasons))]
 
-    def _of(self, token: str | None) -> list[Session]:
-        """Returns the sessions of a token, the one that was idle for longest first."""
-        return [session for session in self._sessions.values() if session.token == token]
+    def end_former(self, session: Session) -> None:
+        """Ends the sessions of the same user with other rights."""
+        for other in [*self._sessions.values()]:
+            if other.user == session.user and other.owner != session.owner:
+                self.end(other, CHANGED)
+
+    def _of(self, owner: str | None) -> list[Session]:
+        """Returns the sessions of an owner, the one that was idle for longest first."""
+        return [session for session in self._sessions.values() if session.owner == owner]
 
 
 async def permitted(allowed: bool, call: Awaitable[T]) -> T | None:

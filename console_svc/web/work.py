@@ -88,12 +88,12 @@ class WorkRegistry:
         ended_keys = [key for key, earlier_work in self._by_key.items() if earlier_work.ended]
         for ended_key in ended_keys[: max(len(self._by_key) - MAX_KEPT + 1, 0)]:
             del self._by_key[ended_key]
-        self._by_key[session.token, key] = work
+        self._by_key[session.owner, key] = work
         work.job = asyncio.create_task(_whole(work, run))
         return work
 
     def find(self, session: Session, key: str) -> Work | None:
-        return self._by_key.get((session.token, key))
+        return self._by_key.get((session.owner, key))
 
     async def close(self) -> None:
         jobs = [work.job for work in self._by_key.values() if work.job]

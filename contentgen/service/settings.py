@@ -84,7 +84,7 @@ def together(settings: ServiceSettings, *names: str) -> Iterator[str]:
     """Yields a problem unless all of these settings are set, or none."""
     if len({getattr(settings, name) is None for name in names}) > 1:
         variables = " and ".join(variable_of(type(settings), name) for name in names)
-        yield f"{variables} go together: set both or none"
+        yield f"{variables} go together: set {'both' if len(names) == 2 else 'all'} or none"
 
 
 def variable_of(kind: type[ServiceSettings], name: str) -> str:

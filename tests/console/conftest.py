@@ -193,6 +193,7 @@ def opened_place(databases: Databases, template: str) -> Iterator[Place]:
             *(tokens.line(name, "reviewer") for name in ("anna", "boris")),
             tokens.line("client", "client", [1]),
             tokens.line("newcomer", "reviewer", [2]),
+            tokens.line("console", "operator", delegates=True),
         )
         scheduler = stack.scheduler(
             CONTENTGEN_TOKENS_FILE=str(file),

@@ -24,7 +24,7 @@ from console_svc.web.sessions import (
     CROWDED_OUT,
     IDLE,
     IDLE_LIMIT,
-    MAX_OF_TOKEN,
+    MAX_OF_OWNER,
     OLD,
     SIGNED_OUT,
     Session,
@@ -105,7 +105,7 @@ def _signs_out_everywhere(desk: Desk, _: Session) -> None:
 
 
 def _is_crowded_out(desk: Desk, _: Session) -> None:
-    for _number in range(MAX_OF_TOKEN):
+    for _number in range(MAX_OF_OWNER):
         desk.begin()
 
 
@@ -198,13 +198,13 @@ def test_the_session_that_was_idle_for_longest_ends_when_there_are_too_many(
 def test_a_token_that_begins_many_sessions_ends_none_but_its_own(desk: Desk) -> None:
     find = desk.sessions.find
     operator, first_session, used_session = (desk.begin(token) for token in ("o", "v", "v"))
-    for _ in range(MAX_OF_TOKEN - 2):
+    for _ in range(MAX_OF_OWNER - 2):
         desk.begin("v")
     assert find(used_session.key) is used_session
     assert find(first_session.key) is first_session
-    for _ in range(MAX_OF_TOKEN - 1):
+    for _ in range(MAX_OF_OWNER - 1):
         desk.begin("v")
-    assert len(desk.sessions) == 1 + MAX_OF_TOKEN
+    assert len(desk.sessions) == 1 + MAX_OF_OWNER
     assert find(operator.key) is operator
     assert find(first_session.key) is first_session
     assert find(used_session.key) is None

@@ -155,6 +155,11 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
         "must be names of hosts without ports, separated by commas, such as desk.example.com; 'desk:8080' is not",
         ["desk:8080"],
     ),
+    "console --oidc-roles": (
+        "must be CLAIM=VALUE:ROLE",
+        [";", "press", "a=b", "a=b:worker", "a=b:viewer@0", "=b:viewer"],
+    ),
+    "console --oidc-issuer": ("must be https://", ["http://id.example.com", "id.example.com", "https://", "http://[x"]),
     "console --console-token-header": ("must be the name of a header, such as X-Contentgen-Token", ["X Token"]),
     "console --log-level": (LOG_LEVEL, ["loud"]),
 }
@@ -426,6 +431,22 @@ def test_what_belongs_together_is_set_together(tmp_path: Path) -> None:
         "CONTENTGEN_CONSOLE_TLS_CERT and CONTENTGEN_CONSOLE_TLS_KEY go together: set both or none",
         "CONTENTGEN_TLS_CLIENT_CERT asks for CONTENTGEN_TLS_CA",
     )
+
+
+def test_sign_in_by_openid_connect_needs_all_its_settings(tmp_path: Path) -> None:
+    (file := tmp_path / "a").touch()
+    together, apart = problems("console", "--oidc-issuer=https://a", "--console-token-header=X")
+    assert together.endswith("CONTENTGEN_OIDC_TOKEN_FILE and CONTENTGEN_OIDC_ROLES go together: set all or none")
+    assert apart == "CONTENTGEN_OIDC_ISSUER and CONTENTGEN_CONSOLE_TOKEN_HEADER exclude each other: unset one"
+    files = [f"--oidc-client-secret-file={file}", f"--oidc-token-file={file}", "--oidc-client-id=desk"]
+    roles = "--oidc-roles=groups=press:reviewer@2,1; https://a.b/r=urn:x=y:operator;"
+    for issuer in ("https://id.example.com/", "http://[::1]:1", "http://localhost:1/a"):
+        settings = console.read_settings([f"--oidc-issuer={issuer}", roles, *files])
+        assert settings.oidc_issuer == issuer
+        assert settings.oidc_roles == (
+            ("groups", "press", "reviewer", (2, 1)),
+            ("https://a.b/r", "urn:x=y", "operator", ()),
+        )
 
 
 # The URL of the scheduler's database: from where it is taken, how it is read, and that no part of it is shown.

@@ -1,0 +1,1 @@
+"""Sign-in: by a token, or through the OpenID Connect provider of your organization."""
