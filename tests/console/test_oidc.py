@@ -104,7 +104,7 @@ def test_an_id_token_that_is_not_for_this_sign_in_is_refused(
 ) -> None:
     provider.knows("mallory", groups=["admins"], **claims)
     visitor, form = begun(place)
-    visitor.sign_in_at(form, "mallory").says(NOT_SIGNED_IN, status=403)
+    visitor.sign_in_at(form, "mallory").says(NOT_SIGNED_IN, 'action="/login"', status=403)
     assert visitor.get("/tasks").url.startswith(f"{place.console.url}/login")
 
 
