@@ -205,7 +205,7 @@ async def test_a_repeated_submit_returns_the_present_task(world: World, state: s
 
 def _without_reason(task: Mapping[str, Any]) -> dict[str, Any]:
     """A task without what only GetTask computes."""
-    return {key: value for key, value in task.items() if key != "pending_reason"}
+    return {key: value for key, value in task.items() if key not in {"pending_reason", "next_attempt_time"}}
 
 
 # Contents, entries of the pool, accounts and workers: each state under each RPC that could change it.
