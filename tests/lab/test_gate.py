@@ -137,7 +137,7 @@ def test_a_process_that_a_step_leaves_is_ended(tmp_path: Path) -> None:
 def test_an_interrupt_ends_the_steps_and_begins_no_other(tmp_path: Path) -> None:
     def interrupt() -> None:
         wait_until((tmp_path / "pid").exists, within=60, what="the step")
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # another thread would not wake it
 
     thread = threading.Thread(target=interrupt)
     thread.start()

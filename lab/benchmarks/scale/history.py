@@ -181,7 +181,7 @@ AUDIT = """
     SELECT ((%(begin)s + n * (%(end)s - %(begin)s) / %(rows)s) * 1000 + n %% 1000) << 10, 'producer', account_id,
         CASE WHEN n %% 20 > 0 THEN 'TaskService/SubmitTask' WHEN n %% 40 = 0 THEN 'TaskService/CancelTask'
             ELSE 'ContentService/PublishContent' END,
-        'task:task-' || lpad(to_hex(n), 16, '0'), CASE WHEN n %% 1000 = 0 THEN 'NOT_FOUND' ELSE 'OK' END
+        'task:task-' || lpad(to_hex(n), 16, '0'), CASE WHEN n %% 1000 = 0 THEN 'NOT_FOUND' ELSE 'OK' END, ''
     FROM (SELECT n, (%(accounts)s::bigint[])[1 + n %% cardinality(%(accounts)s)] AS account_id
         FROM (SELECT generate_series(0::bigint, %(rows)s - 1) AS n) AS g OFFSET 0) AS e
 """
