@@ -10,7 +10,7 @@ import base64
 import json
 import random
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -168,11 +168,15 @@ class LastMove(NamedTuple):
 
 def store_ended_tasks(tx: Tx, last_moves: Mapping[int, LastMove]) -> None:
     """Stores the events of tasks, by their keys, that this transaction leaves ended, and not pending for a retry."""
-    ended = {key: last for key, last in last_moves.items() if last.status in ENDED}
-    failed = ((key, last) for key, last in ended.items() if last.status in RETRYABLE)
-    _store(tx, (_of_task(EventType.TASK_ENDED, key, last) for key, last in ended.items()))
-    if tx.webhook_interest.of_channels:
-        _store(tx, (_of_task(EventType.TASK_FAILED, key, last) for key, last in failed))
+    _store(tx, _of_ended_tasks(last_moves, failed_too=tx.webhook_interest.of_channels))
+
+
+def _of_ended_tasks(last_moves: Mapping[int, LastMove], *, failed_too: bool) -> Iterator[WebhookEvent]:
+    for key, last in last_moves.items():
+        if last.status in ENDED:
+            yield _of_task(EventType.TASK_ENDED, key, last)
+            if failed_too and last.status in RETRYABLE:
+                yield _of_task(EventType.TASK_FAILED, key, last)
 
 
 def store_review(tx: Tx, content: Content) -> None:
