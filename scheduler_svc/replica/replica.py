@@ -176,8 +176,9 @@ class Replica:
             await self._deliveries.read()
         with suppress(StoreUnavailable):  # then it keeps our own time until the loop has read the database's
             await self._database_watch.run_once()
-        with suppress(StoreUnavailable):  # then no call that needs the database is answered before the loop has read it
-            await self._tokens.run_once()
+        if self._auth:
+            with suppress(StoreUnavailable):  # then no call that needs the database is answered before it is read
+                await self._tokens.run_once()
         for service in self._services:
             service.start()
         for service in self._services:
@@ -436,7 +437,7 @@ class Replica:
             Periodic("search index", SearchIndexer(pools.loops).run_once),
             Periodic("assets", AssetCollection(pools.assets, self._objects, self._metrics).run_once),
             Periodic("store of assets", self._store_identity.run_once),
-            Periodic("revoked tokens", self._tokens.run_once),
+            *([Periodic("revoked tokens", self._tokens.run_once)] if self._auth else []),
             *self._file_reloads,
             *([self._expiry] if self._certificates else []),
             *self._build_sampling(),
