@@ -11,13 +11,13 @@ from typing import Any
 from contentgen.v1 import notification_service_pb2 as pb
 from contentgen.v1.notification_service_pb2_grpc import NotificationServiceServicer
 from scheduler_svc.domain.channel import LANGUAGES, MAX_DIGEST, Channel, NewChannel, QuietHours
-from scheduler_svc.domain.webhook import MAX_URL, SUBSCRIBABLE, DeliveryAttempt, EventType, Response
+from scheduler_svc.domain.webhook import SUBSCRIBABLE, DeliveryAttempt, EventType, Response
 from scheduler_svc.notifications import work
 from scheduler_svc.runtime.access import caller
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
 from scheduler_svc.runtime.validation import MAX_NAME, Violations, checked_id, duration, message_of
-from scheduler_svc.webhooks.service import checked_event_types
+from scheduler_svc.webhooks.service import check_url, checked_event_types
 from scheduler_svc.webhooks.work import Tried, record_ping
 
 EVENT_TYPES = (EventType.TASK_FAILED, *SUBSCRIBABLE)
@@ -82,10 +82,7 @@ class NotificationService(NotificationServiceServicer):
         """Returns the values of these fields."""
         violations.path = "channel."
         if "url" in names:
-            if not 0 < len(channel.url) <= MAX_URL:
-                violations.add("url", f"is required: 1 to {MAX_URL:,} characters, has {len(channel.url):,}")
-            elif problem := await self.url_problem(channel.url):
-                violations.add("url", problem)
+            await check_url("url", channel.url, self.url_problem, violations)
         values = {name: _READ[name](channel, violations) for name in names}
         violations.path = ""
         return values

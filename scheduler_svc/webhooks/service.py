@@ -49,7 +49,7 @@ class WebhookService(WebhookServiceServicer):
     async def CreateWebhook(self, request: pb.CreateWebhookRequest, context: object) -> pb.CreateWebhookResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
-            await self._check_url("url", request.url, violations)
+            await check_url("url", request.url, self.url_problem, violations)
             types = checked_event_types("event_types", request.event_types, SUBSCRIBABLE, violations)
         result = await self.operators.run(work.create_webhook, request.account_id, request.url, types)
         await self.changed()
@@ -156,7 +156,7 @@ class WebhookService(WebhookServiceServicer):
         url = types = active = None
         if "url" in paths:
             url = request.webhook.url
-            await self._check_url("webhook.url", url, violations)
+            await check_url("webhook.url", url, self.url_problem, violations)
         if "event_types" in paths:
             wanted = request.webhook.event_types
             types = checked_event_types("webhook.event_types", wanted, SUBSCRIBABLE, violations)
@@ -164,16 +164,20 @@ class WebhookService(WebhookServiceServicer):
             active = request.webhook.active
         return WebhookChange(url, types, active)
 
-    async def _check_url(self, field: str, url: str, violations: Violations) -> None:
-        if not 0 < len(url) <= MAX_URL:
-            violations.add(field, f"is required: 1 to {MAX_URL:,} characters, has {len(url):,}")
-        elif problem := await self.url_problem(url):
-            violations.add(field, problem)
-
 
 def _message(webhook: Webhook) -> pb.Webhook:
     """Its address may hold a secret of its receiver's: it is for those who may change it."""
     return message_of(pb.Webhook, webhook, url=webhook.url if may_call("WebhookService/UpdateWebhook") else "")
+
+
+async def check_url(
+    field: str, url: str, url_problem: Callable[[str], Awaitable[str | None]], violations: Violations
+) -> None:
+    """Adds why an address is refused, if it is."""
+    if not 0 < len(url) <= MAX_URL:
+        violations.add(field, f"is required: 1 to {MAX_URL:,} characters, has {len(url):,}")
+    elif problem := await url_problem(url):
+        violations.add(field, problem)
 
 
 def checked_event_types(
