@@ -20,7 +20,7 @@ from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.web.filters import Filters, given
 from console_svc.web.forms import MAX_FORM, text_of, with_form
-from console_svc.web.language import COOKIE, NAMES, Texts, refused, text
+from console_svc.web.language import COOKIE, NAMES, Texts, language_of, refused, text
 from console_svc.web.live import LiveTasks
 from console_svc.web.rendering import Renderer
 from console_svc.web.schedulers import Schedulers
@@ -186,16 +186,18 @@ class Site:
         bad: object = None,
     ) -> HTMLResponse:
         """Returns a page. Its status is 400 if there is anything `bad` in what was typed."""
+        filters = given(request, getattr(request.state, "filters", {}), Texts(language_of(request)))
         common_values = {
             "session": session,
+            "filters": filters,
             "links": self.offered(session),
             # a script takes `main`, without notices, unless it is that of a form
             "notices": session.take_notices(request.url.path)
             if session and request.headers.get("hx-request", WITH_NOTICES) == WITH_NOTICES
             else (),
         }
-        bad = bad or given(request, getattr(request.state, "filters", {}), Texts("")).unknown
-        return HTMLResponse(self.renderer.text(request, template, {**common_values, **values}), BAD if bad else status)
+        html = self.renderer.text(request, template, {**common_values, **values})
+        return HTMLResponse(html, BAD if bad or filters.unknown else status)
 
     def offered(self, session: Session | None) -> Sequence[Link]:
         """Returns the pages in the navigation of a user."""

@@ -14,7 +14,6 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 
 from console_svc.articles.texts import visible
-from console_svc.web.filters import given
 from console_svc.web.language import NAMES, PageText, Texts, language_of, plural, text
 from console_svc.web.security import CSRF_FIELD, page_before
 from console_svc.web.values import MAX_DIGITS
@@ -51,7 +50,6 @@ class Renderer:
             "language": texts.language,
             "path": request.url.path,
             "address": address,
-            "filters": given(request, getattr(request.state, "filters", {}), texts),
             "here": page_before(request) if request.method == "POST" else address,  # shown by a GET, if anything
         }
         return self._environment.get_template(template).render({**common_values, **values})
