@@ -34,14 +34,14 @@ def _with_accounts(tx: Tx, events: Sequence[AuditEvent]) -> Sequence[AuditEvent]
     ]
 
 
+_NUMBERED = frozenset({"content", "schedule", "webhook", "delivery", "channel"})
+"""Kinds of resources that belong to an account and that a number names."""
+
+
 def _owned(resource: str) -> tuple[str, int] | None:
     """Returns the kind and number of a resource that belongs to an account, or None for any other."""
     kind, _, name = resource.partition(":")
     if kind == "task":
         key = parse_task_id(name)
         return (kind, key) if key else None
-    return (
-        (kind, int(name))
-        if kind in {"content", "schedule", "webhook", "delivery", "channel"} and name.isdecimal()
-        else None
-    )
+    return (kind, int(name)) if kind in _NUMBERED and name.isdecimal() else None
