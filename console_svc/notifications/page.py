@@ -13,6 +13,7 @@ from starlette.responses import Response
 from console_svc.site import NOT_FOUND, Link, NotDone, Page, get, post
 from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import text
+from console_svc.web.paging import all_of
 from console_svc.web.sessions import Session
 from console_svc.web.values import number_of, seconds, zone_of
 from contentgen import Channel, ChannelEvent, InvalidArgument, ResourceExhausted, ResourceNotFoundException
@@ -28,7 +29,7 @@ class Notifications(Page):
 
     @get("/notifications")
     async def show(self, request: Request, session: Session) -> Response:
-        channels = [channel async for channel in session.client.iter_channels()]
+        channels = await all_of(session.client.iter_channels())
         return self._site.render(request, "notifications/list.html", {"channels": channels}, session)
 
     @get("/notifications/new")
