@@ -72,6 +72,7 @@ class Rpc(NamedTuple):
         repeatable: a call that comes twice changes nothing more and has the same answer, so that the client repeats it
             when its outcome is unknown: UNAVAILABLE, as of a commit. A call that is idempotent but answers how much it
             moved is none: a second attempt would answer too little. Streams reconnect by themselves.
+        submits: it creates tasks, so that maintenance refuses it.
         counted_as: the kind that a caller's calls in progress are limited by: `call`, `wait`, `watch` or `lease`.
     """
 
@@ -81,6 +82,7 @@ class Rpc(NamedTuple):
     all_accounts: str = ""
     accounts: Accounts | None = None
     repeatable: bool = False
+    submits: bool = False
     counted_as: str = "call"
 
 
@@ -98,13 +100,14 @@ _TOKENS = "the tokens, which are for all accounts"
 
 _ROWS = {
     task_service_pb2: (
-        Rpc("SubmitTask", "client", Change("task", made="task", awaited=False), repeatable=True),
+        Rpc("SubmitTask", "client", Change("task", made="task", awaited=False), repeatable=True, submits=True),
         Rpc(
             "BatchSubmitTasks",
             "client",
             Change("task", "requests", "tasks", several=True, awaited=False),
             accounts=lambda batch: {request.account_id for request in batch.requests[:1_000]},  # no batch may have more
             repeatable=True,
+            submits=True,
         ),
         Rpc("GetTask", "client reviewer viewer", repeatable=True),
         Rpc("BatchGetTasks", "client reviewer viewer", repeatable=True),
@@ -160,7 +163,7 @@ _ROWS = {
             accounts=lambda claim: set() if claim.content_id else {claim.account_id},
         ),
         Rpc("ReleaseReview", "client reviewer", _CONTENT),
-        Rpc("RegenerateContent", "client reviewer", Change("content", "content_id", "task")),
+        Rpc("RegenerateContent", "client reviewer", Change("content", "content_id", "task"), submits=True),
         Rpc("DeleteContent", "client", Change("content", "content_id")),
         Rpc("ListPublishPool", "client reviewer publisher viewer", repeatable=True),
         Rpc("UpdatePublishPoolEntry", "client reviewer", Change("content", "entry.content_id", "entry")),
@@ -191,13 +194,20 @@ _ROWS = {
         Rpc("DeleteSchedule", "client", Change("schedule", "schedule_id")),
         Rpc("PauseSchedule", "client", _SCHEDULE),
         Rpc("ResumeSchedule", "client", _SCHEDULE),
-        Rpc("RunSchedule", "client", Change("schedule", "schedule_id", "task")),
+        Rpc("RunSchedule", "client", Change("schedule", "schedule_id", "task"), submits=True),
     ),
     system_service_pb2: (
         Rpc("GetSystem", "viewer", all_accounts="the schedulers, which serve all accounts", repeatable=True),
         Rpc("GetCaller", "client reviewer publisher viewer worker", repeatable=True),
         Rpc("ListTokens", "", all_accounts=_TOKENS, repeatable=True),
         Rpc("RevokeToken", "", Change("token", "name", "token"), all_accounts=_TOKENS, repeatable=True),
+        Rpc(
+            "SetMaintenance",
+            "",
+            Change("maintenance", tells="until_time"),
+            all_accounts="maintenance, which is for all accounts",
+            repeatable=True,
+        ),
     ),
     webhook_service_pb2: (
         Rpc("CreateWebhook", "", Change("webhook", made="webhook"), all_accounts="webhooks of all accounts"),

@@ -23,6 +23,7 @@ from contentgen import AuditEvent, DispatchStatus, InvalidArgument, System, Task
 MAX_TASKS = 1_000
 """Running tasks that are looked at, for the cells of all workers."""
 MAX_WORKERS = 200
+NO_MINUTES = text("Should be a number of minutes.")
 NO_ACCOUNT = text("The name or the number of an account.")
 
 
@@ -79,6 +80,20 @@ class Workers(Page):
         notice = text("Dispatch of account {account} is resumed.") if account_id else everything
         return self._site.done(session, notice, _back(form), account=session.accounts.typed(account_id or 0))
 
+    @post("/workers/maintenance")
+    async def maintenance(self, request: Request, session: Session) -> Response:
+        """Takes no new tasks for the minutes in the form; without them, takes them again."""
+        form = await _form_of(request)
+        if not form.plain("minutes"):
+            await session.client.set_maintenance()
+            return self._site.done(session, text("New tasks are taken again."), "/workers")
+        minutes = form.read("minutes", lambda number: whole(number, 1, MAX_COUNT))
+        if minutes is None:
+            raise NotDone(NO_MINUTES)
+        end = datetime.now(UTC) + timedelta(minutes=minutes)
+        await session.client.set_maintenance(end, reason=form.plain("reason"))
+        return self._site.done(session, text("No new tasks are taken until maintenance ends."), "/workers")
+
     async def _page(self, request: Request, session: Session, form: Form | None = None) -> Response:
         client, may = session.client, session.may
         for_all = not session.caller["account_ids"]
@@ -96,6 +111,7 @@ class Workers(Page):
             "more": max(len(pool["worker_statuses"]) - MAX_WORKERS, 0),
             "pauses": await pauses(session, dispatch),
             "all_paused": dispatch["all_paused"],
+            "maintenance": dispatch["maintenance"],
             "system": system,
             "silent": silent(system),
             "for_all": for_all,
@@ -105,7 +121,7 @@ class Workers(Page):
 
 
 async def _form_of(request: Request) -> Form:
-    return Form(typed_of(await request.form(), ("worker_id", "slots", "account", "back")))
+    return Form(typed_of(await request.form(), ("worker_id", "slots", "account", "back", "minutes", "reason")))
 
 
 def _back(form: Form) -> str:

@@ -129,6 +129,7 @@ def make_app() -> typer.Typer:
     _group(app, "account", "The accounts that tasks belong to.", accounts.command)
     _group(app, "channel", "Chats and mailboxes whose people are told what happens.", channels.command)
     _group(app, "webhook", "Addresses that receive events of tasks and contents.", webhooks.command)
+    _group(app, "maintenance", "Times in which no new tasks are taken.", workers.maintenance_command)
     _group(app, "token", "The tokens that callers have.", callers.token_command)
     _group(app, "audit", "Who made which call, and how it ended.", callers.audit_command)
     _group(app, "context", "Named settings: which scheduler, which account.", contexts.command)

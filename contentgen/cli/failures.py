@@ -44,6 +44,7 @@ _ADVICE = {
     "TOO_MANY_CALLS": "all who use the same token share its calls: give each program a token of its own name",
     "STORE_UNAVAILABLE": "the scheduler is there, its database is not: look at `contentgen doctor`",
     "RETRIES_EXHAUSTED": "--reset-retry-count allows them again",
+    "MAINTENANCE": "submit again when it is over",
     "TOKEN_INVALID": "set CONTENTGEN_TOKEN to a token of role client or operator",
     "ROLE_FORBIDDEN": "set CONTENTGEN_TOKEN to a token of role operator",
     "ACCOUNT_FORBIDDEN": "the token is tied to other accounts",

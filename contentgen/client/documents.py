@@ -51,6 +51,7 @@ _FIELDS = {
     "started_at": "start_time",
     "submitted_at": "submit_time",
     "timeout_at": "timeout_time",
+    "until_at": "until_time",
     "unhealthy_since": "unhealthy_time",
     "worker_statuses": "workers",
 }

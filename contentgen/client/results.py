@@ -29,6 +29,7 @@ __all__ = [
     "EventType",
     "Language",
     "LeftOutAsset",
+    "Maintenance",
     "MessageTest",
     "Overlap",
     "PendingReason",
@@ -470,11 +471,20 @@ class WorkerPool(TypedDict):
     worker_statuses: list[Worker]
 
 
+class Maintenance(TypedDict):
+    """A time in which no new tasks are taken."""
+
+    until_at: str
+    reason: str
+
+
 class DispatchStatus(TypedDict):
     """What is paused."""
 
     all_paused: bool
     paused_account_ids: list[int]
+    maintenance: Maintenance | None
+    """Set while no new tasks are taken."""
 
 
 class Lane(TypedDict):
@@ -568,6 +578,8 @@ class System(TypedDict):
     database: Database
     limits: Limits
     oldest_transaction: OldestTransaction | None
+    maintenance: Maintenance | None
+    """Set while no new tasks are taken."""
 
 
 class Caller(TypedDict):

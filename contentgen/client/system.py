@@ -61,6 +61,25 @@ class SystemMethods(Methods):
         request = system_pb.RevokeTokenRequest(name=name)
         return (await self._call(self._stubs.system.RevokeToken, request)).token
 
+    @plain
+    async def set_maintenance(self, until_time: datetime | str | None = None, *, reason: str = "") -> None:
+        """Turns maintenance on until that time, or off: meanwhile submits are refused, and all else goes on.
+
+        Submits raise Unavailable then, with the reason `MAINTENANCE`, after a few tries. `get_dispatch_status` tells
+        what holds.
+
+        Args:
+            until_time: at most 7 days ahead; a time without a zone is UTC. None: off.
+            reason: for those whose submits are refused.
+
+        Example:
+            >>> from datetime import UTC, datetime, timedelta
+            >>> client.set_maintenance(datetime.now(UTC) + timedelta(minutes=10), reason="new disks")
+            >>> client.set_maintenance()
+        """
+        request = system_pb.SetMaintenanceRequest(until_time=timestamp(until_time), reason=reason)
+        await self._call(self._stubs.system.SetMaintenance, request)
+
 
 class WorkerPoolMethods(Methods):
     @returns(WorkerPool)

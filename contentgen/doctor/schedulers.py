@@ -6,11 +6,11 @@ Layer: inside doctor.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from contentgen.client.client import AsyncMethods
 from contentgen.client.errors import RequestError
-from contentgen.client.results import Lane, LockHolder, OldestTransaction, Replica, System
+from contentgen.client.results import Lane, LockHolder, Maintenance, OldestTransaction, Replica, System
 from contentgen.doctor.findings import Finding, Phrase, fail, joined, ok, warn
 from contentgen.doctor.pool import some
 from contentgen.doctor.readable import duration, line
@@ -40,8 +40,8 @@ def schedulers(system: System | None) -> Iterator[Finding]:
     """Yields one line where all is well, with the age of what waits longest.
 
     Else a line for each that does not serve, each that has fallen silent, each lane with items set aside, and each
-    session that holds locks. Then one for each setting of PostgreSQL without which a crash loses acknowledged work,
-    each clock that is off, each setting that differs, and a transaction that has been open for long.
+    session that holds locks. Then one for maintenance, each setting of PostgreSQL without which a crash loses
+    acknowledged work, each clock that is off, each setting that differs, and a transaction that has been open for long.
     """
     if system is None:
         return
@@ -50,12 +50,22 @@ def schedulers(system: System | None) -> Iterator[Finding]:
     yield from findings
     if not findings:
         yield ok("schedulers", Phrase("{n} of {n} serve, and {waits}", n=len(replicas), waits=_oldest(replicas)))
+    if maintenance := system["maintenance"]:
+        yield _maintenance(maintenance)
     for setting in system["database"]["weakened_settings"]:
         yield _weakened(setting)
     yield from _clocks(replicas)
     yield from _settings(replicas)
     if oldest := system["oldest_transaction"]:
         yield from _held_open(oldest)
+
+
+def _maintenance(maintenance: Maintenance) -> Finding:
+    left = (datetime.fromisoformat(maintenance["until_at"]) - datetime.now(UTC)).total_seconds()
+    message = Phrase("maintenance: no new tasks are taken for the next {time}", time=duration(max(1.0, left)))
+    if reason := line(maintenance["reason"]):
+        message = Phrase("{message}: {reason}", message=message, reason=reason)
+    return warn("schedulers", message, Phrase("`contentgen maintenance off` has them taken again at once"))
 
 
 def _weakened(setting: str) -> Finding:

@@ -53,7 +53,7 @@ async def pauses(client: AsyncMethods) -> DispatchStatus:
         return await client.get_dispatch_status()
     except RequestError as error:
         if error.code == "UNIMPLEMENTED":
-            return {"all_paused": False, "paused_account_ids": []}
+            return {"all_paused": False, "paused_account_ids": [], "maintenance": None}
         raise
 
 

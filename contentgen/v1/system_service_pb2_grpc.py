@@ -56,6 +56,11 @@ class SystemServiceStub(object):
                 request_serializer=contentgen_dot_v1_dot_system__service__pb2.RevokeTokenRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_system__service__pb2.RevokeTokenResponse.FromString,
                 _registered_method=True)
+        self.SetMaintenance = channel.unary_unary(
+                '/contentgen.v1.SystemService/SetMaintenance',
+                request_serializer=contentgen_dot_v1_dot_system__service__pb2.SetMaintenanceRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_system__service__pb2.SetMaintenanceResponse.FromString,
+                _registered_method=True)
 
 
 class SystemServiceServicer(object):
@@ -123,6 +128,25 @@ class SystemServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetMaintenance(self, request, context):
+        """Turns maintenance on, changes it, or turns it off: meanwhile no scheduler takes new tasks, and what is there goes on.
+
+        SubmitTask, BatchSubmitTasks, RegenerateContent and RunSchedule, repeats too, are refused with UNAVAILABLE
+        `MAINTENANCE`, metadata `until_time`, and RetryInfo; schedules wait, and then follow their `catch_up`. Reads, workers,
+        retries, reviews and publishing go on. The scheduler that answers follows at once, the others as soon as they hear of
+        it, within 2 seconds if the message is lost, and after restarts. It ends by itself. Safe to repeat.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: `until_time` is past or more than 7 days ahead; a reason without it, or of more
+        than 200 characters.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; maintenance is for all.
+        UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`, `STATEMENT_TIMEOUT`, UNAUTHENTICATED `TOKEN_INVALID`,
+        PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SystemServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +169,11 @@ def add_SystemServiceServicer_to_server(servicer, server):
                     servicer.RevokeToken,
                     request_deserializer=contentgen_dot_v1_dot_system__service__pb2.RevokeTokenRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_system__service__pb2.RevokeTokenResponse.SerializeToString,
+            ),
+            'SetMaintenance': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetMaintenance,
+                    request_deserializer=contentgen_dot_v1_dot_system__service__pb2.SetMaintenanceRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_system__service__pb2.SetMaintenanceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -257,6 +286,33 @@ class SystemService(object):
             '/contentgen.v1.SystemService/RevokeToken',
             contentgen_dot_v1_dot_system__service__pb2.RevokeTokenRequest.SerializeToString,
             contentgen_dot_v1_dot_system__service__pb2.RevokeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetMaintenance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.SystemService/SetMaintenance',
+            contentgen_dot_v1_dot_system__service__pb2.SetMaintenanceRequest.SerializeToString,
+            contentgen_dot_v1_dot_system__service__pb2.SetMaintenanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

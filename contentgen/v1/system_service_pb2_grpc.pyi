@@ -79,6 +79,21 @@ class SystemServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`, `STATEMENT_TIMEOUT`, UNAUTHENTICATED `TOKEN_INVALID`,
       PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
+    SetMaintenance: _grpc.UnaryUnaryMultiCallable[_system_service_pb2.SetMaintenanceRequest, _system_service_pb2.SetMaintenanceResponse]
+    """Turns maintenance on, changes it, or turns it off: meanwhile no scheduler takes new tasks, and what is there goes on.
+
+    SubmitTask, BatchSubmitTasks, RegenerateContent and RunSchedule, repeats too, are refused with UNAVAILABLE
+    `MAINTENANCE`, metadata `until_time`, and RetryInfo; schedules wait, and then follow their `catch_up`. Reads, workers,
+    retries, reviews and publishing go on. The scheduler that answers follows at once, the others as soon as they hear of
+    it, within 2 seconds if the message is lost, and after restarts. It ends by itself. Safe to repeat.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `until_time` is past or more than 7 days ahead; a reason without it, or of more
+        than 200 characters.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; maintenance is for all.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`, `STATEMENT_TIMEOUT`, UNAUTHENTICATED `TOKEN_INVALID`,
+      PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
 
 @_typing.type_check_only
 class SystemServiceAsyncStub(SystemServiceStub):
@@ -128,6 +143,21 @@ class SystemServiceAsyncStub(SystemServiceStub):
       INVALID_ARGUMENT `INVALID_ARGUMENT`: no name, or one that is too long.
       NOT_FOUND `RESOURCE_NOT_FOUND`: the file has no token of this name.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; it may not revoke those of all.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`, `STATEMENT_TIMEOUT`, UNAUTHENTICATED `TOKEN_INVALID`,
+      PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    SetMaintenance: _aio.UnaryUnaryMultiCallable[_system_service_pb2.SetMaintenanceRequest, _system_service_pb2.SetMaintenanceResponse]  # type: ignore[assignment]
+    """Turns maintenance on, changes it, or turns it off: meanwhile no scheduler takes new tasks, and what is there goes on.
+
+    SubmitTask, BatchSubmitTasks, RegenerateContent and RunSchedule, repeats too, are refused with UNAVAILABLE
+    `MAINTENANCE`, metadata `until_time`, and RetryInfo; schedules wait, and then follow their `catch_up`. Reads, workers,
+    retries, reviews and publishing go on. The scheduler that answers follows at once, the others as soon as they hear of
+    it, within 2 seconds if the message is lost, and after restarts. It ends by itself. Safe to repeat.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `until_time` is past or more than 7 days ahead; a reason without it, or of more
+        than 200 characters.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; maintenance is for all.
       UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`, `STATEMENT_TIMEOUT`, UNAUTHENTICATED `TOKEN_INVALID`,
       PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
@@ -201,6 +231,27 @@ class SystemServiceServicer(metaclass=_abc_1.ABCMeta):
           INVALID_ARGUMENT `INVALID_ARGUMENT`: no name, or one that is too long.
           NOT_FOUND `RESOURCE_NOT_FOUND`: the file has no token of this name.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; it may not revoke those of all.
+          UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`, `STATEMENT_TIMEOUT`, UNAUTHENTICATED `TOKEN_INVALID`,
+          PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def SetMaintenance(
+        self,
+        request: _system_service_pb2.SetMaintenanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_system_service_pb2.SetMaintenanceResponse, _abc.Awaitable[_system_service_pb2.SetMaintenanceResponse]]:
+        """Turns maintenance on, changes it, or turns it off: meanwhile no scheduler takes new tasks, and what is there goes on.
+
+        SubmitTask, BatchSubmitTasks, RegenerateContent and RunSchedule, repeats too, are refused with UNAVAILABLE
+        `MAINTENANCE`, metadata `until_time`, and RetryInfo; schedules wait, and then follow their `catch_up`. Reads, workers,
+        retries, reviews and publishing go on. The scheduler that answers follows at once, the others as soon as they hear of
+        it, within 2 seconds if the message is lost, and after restarts. It ends by itself. Safe to repeat.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `until_time` is past or more than 7 days ahead; a reason without it, or of more
+            than 200 characters.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; maintenance is for all.
           UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`, `STATEMENT_TIMEOUT`, UNAUTHENTICATED `TOKEN_INVALID`,
           PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """

@@ -43,6 +43,7 @@ class TaskServiceStub(object):
     longer than the call may wait. Nothing was done; repeat it.
     UNAVAILABLE `STATEMENT_TIMEOUT`, with RetryInfo: the database took too long. Nothing was done; request less.
     UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is shutting down; another one takes the call.
+    UNAVAILABLE `MAINTENANCE` (`until_time`), with RetryInfo: no new tasks are taken now; only calls that submit get it.
     UNAUTHENTICATED `TOKEN_INVALID`: tokens are required, and the call has none or an invalid one. Send the token in
     the metadata, as `authorization: Bearer …`. A stream ends with this status when its token is revoked.
     PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
@@ -208,6 +209,7 @@ class TaskServiceServicer(object):
     longer than the call may wait. Nothing was done; repeat it.
     UNAVAILABLE `STATEMENT_TIMEOUT`, with RetryInfo: the database took too long. Nothing was done; request less.
     UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is shutting down; another one takes the call.
+    UNAVAILABLE `MAINTENANCE` (`until_time`), with RetryInfo: no new tasks are taken now; only calls that submit get it.
     UNAUTHENTICATED `TOKEN_INVALID`: tokens are required, and the call has none or an invalid one. Send the token in
     the metadata, as `authorization: Bearer …`. A stream ends with this status when its token is revoked.
     PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.
@@ -803,6 +805,7 @@ class TaskService(object):
     longer than the call may wait. Nothing was done; repeat it.
     UNAVAILABLE `STATEMENT_TIMEOUT`, with RetryInfo: the database took too long. Nothing was done; request less.
     UNAVAILABLE `SHUTTING_DOWN`, with RetryInfo: this replica is shutting down; another one takes the call.
+    UNAVAILABLE `MAINTENANCE` (`until_time`), with RetryInfo: no new tasks are taken now; only calls that submit get it.
     UNAUTHENTICATED `TOKEN_INVALID`: tokens are required, and the call has none or an invalid one. Send the token in
     the metadata, as `authorization: Bearer …`. A stream ends with this status when its token is revoked.
     PERMISSION_DENIED `ROLE_FORBIDDEN`: the token's role may not call this RPC.

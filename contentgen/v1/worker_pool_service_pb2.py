@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from contentgen.v1 import system_service_pb2 as contentgen_dot_v1_dot_system__service__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'contentgen/v1/worker_pool_service.proto\x12\rcontentgen.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x04\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x10\n\x08hostname\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0f\n\x07running\x18\x04 \x01(\x08\x12\r\n\x05slots\x18\x05 \x01(\x05\x12\x12\n\nbusy_slots\x18\x06 \x01(\x05\x12\x12\n\nqueue_size\x18\x07 \x01(\x05\x12\x31\n\x06labels\x18\x08 \x03(\x0b\x32!.contentgen.v1.Worker.LabelsEntry\x12\x10\n\x08\x64raining\x18\t \x01(\x08\x12\x30\n\x0c\x63onnect_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x13last_heartbeat_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cscheduler_id\x18\x0c \x01(\t\x12\x17\n\x0f\x63reator_version\x18\r \x01(\t\x12\x11\n\tunhealthy\x18\x0e \x01(\x08\x12\x12\n\nlast_error\x18\x0f \x01(\t\x12\x32\n\x0eunhealthy_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tconnected\x18\x11 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"=\n\x14GetWorkerPoolRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x9f\x01\n\x15GetWorkerPoolResponse\x12\x13\n\x0bnum_workers\x18\x01 \x01(\x05\x12\x16\n\x0e\x61\x63tive_workers\x18\x02 \x01(\x05\x12\x18\n\x10total_queue_size\x18\x03 \x01(\x03\x12&\n\x07workers\x18\x04 \x03(\x0b\x32\x15.contentgen.v1.Worker\x12\x17\n\x0fnext_page_token\x18\x05 \x01(\t\"\'\n\x12\x44rainWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\"<\n\x13\x44rainWorkerResponse\x12%\n\x06worker\x18\x01 \x01(\x0b\x32\x15.contentgen.v1.Worker\")\n\x14UndrainWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\">\n\x15UndrainWorkerResponse\x12%\n\x06worker\x18\x01 \x01(\x0b\x32\x15.contentgen.v1.Worker\"7\n\x13ResizeWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\x05\"=\n\x14ResizeWorkerResponse\x12%\n\x06worker\x18\x01 \x01(\x0b\x32\x15.contentgen.v1.Worker\"*\n\x14PauseDispatchRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\"\x17\n\x15PauseDispatchResponse\"+\n\x15ResumeDispatchRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\"\x18\n\x16ResumeDispatchResponse\"\x1a\n\x18GetDispatchStatusRequest\"K\n\x19GetDispatchStatusResponse\x12\x12\n\nall_paused\x18\x01 \x01(\x08\x12\x1a\n\x12paused_account_ids\x18\x02 \x03(\x03\x32\x9d\x05\n\x11WorkerPoolService\x12Z\n\rGetWorkerPool\x12#.contentgen.v1.GetWorkerPoolRequest\x1a$.contentgen.v1.GetWorkerPoolResponse\x12T\n\x0b\x44rainWorker\x12!.contentgen.v1.DrainWorkerRequest\x1a\".contentgen.v1.DrainWorkerResponse\x12Z\n\rUndrainWorker\x12#.contentgen.v1.UndrainWorkerRequest\x1a$.contentgen.v1.UndrainWorkerResponse\x12W\n\x0cResizeWorker\x12\".contentgen.v1.ResizeWorkerRequest\x1a#.contentgen.v1.ResizeWorkerResponse\x12Z\n\rPauseDispatch\x12#.contentgen.v1.PauseDispatchRequest\x1a$.contentgen.v1.PauseDispatchResponse\x12]\n\x0eResumeDispatch\x12$.contentgen.v1.ResumeDispatchRequest\x1a%.contentgen.v1.ResumeDispatchResponse\x12\x66\n\x11GetDispatchStatus\x12\'.contentgen.v1.GetDispatchStatusRequest\x1a(.contentgen.v1.GetDispatchStatusResponseB\x1cZ\x1a\x63ontentgen/v1;contentgenv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'contentgen/v1/worker_pool_service.proto\x12\rcontentgen.v1\x1a\"contentgen/v1/system_service.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x04\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x10\n\x08hostname\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0f\n\x07running\x18\x04 \x01(\x08\x12\r\n\x05slots\x18\x05 \x01(\x05\x12\x12\n\nbusy_slots\x18\x06 \x01(\x05\x12\x12\n\nqueue_size\x18\x07 \x01(\x05\x12\x31\n\x06labels\x18\x08 \x03(\x0b\x32!.contentgen.v1.Worker.LabelsEntry\x12\x10\n\x08\x64raining\x18\t \x01(\x08\x12\x30\n\x0c\x63onnect_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x13last_heartbeat_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cscheduler_id\x18\x0c \x01(\t\x12\x17\n\x0f\x63reator_version\x18\r \x01(\t\x12\x11\n\tunhealthy\x18\x0e \x01(\x08\x12\x12\n\nlast_error\x18\x0f \x01(\t\x12\x32\n\x0eunhealthy_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tconnected\x18\x11 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"=\n\x14GetWorkerPoolRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x9f\x01\n\x15GetWorkerPoolResponse\x12\x13\n\x0bnum_workers\x18\x01 \x01(\x05\x12\x16\n\x0e\x61\x63tive_workers\x18\x02 \x01(\x05\x12\x18\n\x10total_queue_size\x18\x03 \x01(\x03\x12&\n\x07workers\x18\x04 \x03(\x0b\x32\x15.contentgen.v1.Worker\x12\x17\n\x0fnext_page_token\x18\x05 \x01(\t\"\'\n\x12\x44rainWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\"<\n\x13\x44rainWorkerResponse\x12%\n\x06worker\x18\x01 \x01(\x0b\x32\x15.contentgen.v1.Worker\")\n\x14UndrainWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\">\n\x15UndrainWorkerResponse\x12%\n\x06worker\x18\x01 \x01(\x0b\x32\x15.contentgen.v1.Worker\"7\n\x13ResizeWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\x05\"=\n\x14ResizeWorkerResponse\x12%\n\x06worker\x18\x01 \x01(\x0b\x32\x15.contentgen.v1.Worker\"*\n\x14PauseDispatchRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\"\x17\n\x15PauseDispatchResponse\"+\n\x15ResumeDispatchRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\"\x18\n\x16ResumeDispatchResponse\"\x1a\n\x18GetDispatchStatusRequest\"|\n\x19GetDispatchStatusResponse\x12\x12\n\nall_paused\x18\x01 \x01(\x08\x12\x1a\n\x12paused_account_ids\x18\x02 \x03(\x03\x12/\n\x0bmaintenance\x18\x03 \x01(\x0b\x32\x1a.contentgen.v1.Maintenance2\x9d\x05\n\x11WorkerPoolService\x12Z\n\rGetWorkerPool\x12#.contentgen.v1.GetWorkerPoolRequest\x1a$.contentgen.v1.GetWorkerPoolResponse\x12T\n\x0b\x44rainWorker\x12!.contentgen.v1.DrainWorkerRequest\x1a\".contentgen.v1.DrainWorkerResponse\x12Z\n\rUndrainWorker\x12#.contentgen.v1.UndrainWorkerRequest\x1a$.contentgen.v1.UndrainWorkerResponse\x12W\n\x0cResizeWorker\x12\".contentgen.v1.ResizeWorkerRequest\x1a#.contentgen.v1.ResizeWorkerResponse\x12Z\n\rPauseDispatch\x12#.contentgen.v1.PauseDispatchRequest\x1a$.contentgen.v1.PauseDispatchResponse\x12]\n\x0eResumeDispatch\x12$.contentgen.v1.ResumeDispatchRequest\x1a%.contentgen.v1.ResumeDispatchResponse\x12\x66\n\x11GetDispatchStatus\x12\'.contentgen.v1.GetDispatchStatusRequest\x1a(.contentgen.v1.GetDispatchStatusResponseB\x1cZ\x1a\x63ontentgen/v1;contentgenv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,38 +36,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'Z\032contentgen/v1;contentgenv1'
   _globals['_WORKER_LABELSENTRY']._loaded_options = None
   _globals['_WORKER_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_WORKER']._serialized_start=92
-  _globals['_WORKER']._serialized_end=606
-  _globals['_WORKER_LABELSENTRY']._serialized_start=561
-  _globals['_WORKER_LABELSENTRY']._serialized_end=606
-  _globals['_GETWORKERPOOLREQUEST']._serialized_start=608
-  _globals['_GETWORKERPOOLREQUEST']._serialized_end=669
-  _globals['_GETWORKERPOOLRESPONSE']._serialized_start=672
-  _globals['_GETWORKERPOOLRESPONSE']._serialized_end=831
-  _globals['_DRAINWORKERREQUEST']._serialized_start=833
-  _globals['_DRAINWORKERREQUEST']._serialized_end=872
-  _globals['_DRAINWORKERRESPONSE']._serialized_start=874
-  _globals['_DRAINWORKERRESPONSE']._serialized_end=934
-  _globals['_UNDRAINWORKERREQUEST']._serialized_start=936
-  _globals['_UNDRAINWORKERREQUEST']._serialized_end=977
-  _globals['_UNDRAINWORKERRESPONSE']._serialized_start=979
-  _globals['_UNDRAINWORKERRESPONSE']._serialized_end=1041
-  _globals['_RESIZEWORKERREQUEST']._serialized_start=1043
-  _globals['_RESIZEWORKERREQUEST']._serialized_end=1098
-  _globals['_RESIZEWORKERRESPONSE']._serialized_start=1100
-  _globals['_RESIZEWORKERRESPONSE']._serialized_end=1161
-  _globals['_PAUSEDISPATCHREQUEST']._serialized_start=1163
-  _globals['_PAUSEDISPATCHREQUEST']._serialized_end=1205
-  _globals['_PAUSEDISPATCHRESPONSE']._serialized_start=1207
-  _globals['_PAUSEDISPATCHRESPONSE']._serialized_end=1230
-  _globals['_RESUMEDISPATCHREQUEST']._serialized_start=1232
-  _globals['_RESUMEDISPATCHREQUEST']._serialized_end=1275
-  _globals['_RESUMEDISPATCHRESPONSE']._serialized_start=1277
-  _globals['_RESUMEDISPATCHRESPONSE']._serialized_end=1301
-  _globals['_GETDISPATCHSTATUSREQUEST']._serialized_start=1303
-  _globals['_GETDISPATCHSTATUSREQUEST']._serialized_end=1329
-  _globals['_GETDISPATCHSTATUSRESPONSE']._serialized_start=1331
-  _globals['_GETDISPATCHSTATUSRESPONSE']._serialized_end=1406
-  _globals['_WORKERPOOLSERVICE']._serialized_start=1409
-  _globals['_WORKERPOOLSERVICE']._serialized_end=2078
+  _globals['_WORKER']._serialized_start=128
+  _globals['_WORKER']._serialized_end=642
+  _globals['_WORKER_LABELSENTRY']._serialized_start=597
+  _globals['_WORKER_LABELSENTRY']._serialized_end=642
+  _globals['_GETWORKERPOOLREQUEST']._serialized_start=644
+  _globals['_GETWORKERPOOLREQUEST']._serialized_end=705
+  _globals['_GETWORKERPOOLRESPONSE']._serialized_start=708
+  _globals['_GETWORKERPOOLRESPONSE']._serialized_end=867
+  _globals['_DRAINWORKERREQUEST']._serialized_start=869
+  _globals['_DRAINWORKERREQUEST']._serialized_end=908
+  _globals['_DRAINWORKERRESPONSE']._serialized_start=910
+  _globals['_DRAINWORKERRESPONSE']._serialized_end=970
+  _globals['_UNDRAINWORKERREQUEST']._serialized_start=972
+  _globals['_UNDRAINWORKERREQUEST']._serialized_end=1013
+  _globals['_UNDRAINWORKERRESPONSE']._serialized_start=1015
+  _globals['_UNDRAINWORKERRESPONSE']._serialized_end=1077
+  _globals['_RESIZEWORKERREQUEST']._serialized_start=1079
+  _globals['_RESIZEWORKERREQUEST']._serialized_end=1134
+  _globals['_RESIZEWORKERRESPONSE']._serialized_start=1136
+  _globals['_RESIZEWORKERRESPONSE']._serialized_end=1197
+  _globals['_PAUSEDISPATCHREQUEST']._serialized_start=1199
+  _globals['_PAUSEDISPATCHREQUEST']._serialized_end=1241
+  _globals['_PAUSEDISPATCHRESPONSE']._serialized_start=1243
+  _globals['_PAUSEDISPATCHRESPONSE']._serialized_end=1266
+  _globals['_RESUMEDISPATCHREQUEST']._serialized_start=1268
+  _globals['_RESUMEDISPATCHREQUEST']._serialized_end=1311
+  _globals['_RESUMEDISPATCHRESPONSE']._serialized_start=1313
+  _globals['_RESUMEDISPATCHRESPONSE']._serialized_end=1337
+  _globals['_GETDISPATCHSTATUSREQUEST']._serialized_start=1339
+  _globals['_GETDISPATCHSTATUSREQUEST']._serialized_end=1365
+  _globals['_GETDISPATCHSTATUSRESPONSE']._serialized_start=1367
+  _globals['_GETDISPATCHSTATUSRESPONSE']._serialized_end=1491
+  _globals['_WORKERPOOLSERVICE']._serialized_start=1494
+  _globals['_WORKERPOOLSERVICE']._serialized_end=2163
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from contentgen.v1 import system_service_pb2 as _system_service_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -455,21 +456,27 @@ class GetDispatchStatusResponse(_message.Message):
 
     ALL_PAUSED_FIELD_NUMBER: _builtins.int
     PAUSED_ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
+    MAINTENANCE_FIELD_NUMBER: _builtins.int
     all_paused: _builtins.bool
     """Everything is paused."""
     @_builtins.property
     def paused_account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Accounts whose own switch is on, rising."""
 
+    @_builtins.property
+    def maintenance(self) -> _system_service_pb2.Maintenance:
+        """Set while no new tasks are taken: see SystemService.SetMaintenance."""
+
     def __init__(
         self,
         *,
         all_paused: _builtins.bool = ...,
         paused_account_ids: _abc.Iterable[_builtins.int] | None = ...,
+        maintenance: _system_service_pb2.Maintenance | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["maintenance", b"maintenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_paused", b"all_paused", "paused_account_ids", b"paused_account_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_paused", b"all_paused", "maintenance", b"maintenance", "paused_account_ids", b"paused_account_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from scheduler_svc.domain.lifecycle import Labelled
@@ -13,6 +14,9 @@ T = TypeVar("T")
 
 class DomainError(Exception):
     """Base of all errors that callers get. `message` is human-readable, `metadata` machine-readable."""
+
+    retry_after: float | None = None
+    """Seconds after which to call again; None: as of all errors of its class."""
 
     def __init__(self, message: str, **metadata: str | int) -> None:
         super().__init__(message)
@@ -241,6 +245,14 @@ class LeaseLost(DomainError):
 
     def __init__(self, lease_id: str) -> None:
         super().__init__(f"lease {lease_id!r} takes no result from this worker any more", lease_id=lease_id)
+
+
+class UnderMaintenance(DomainError):
+    def __init__(self, until_time: datetime, reason: str, retry_after: float) -> None:
+        until = until_time.isoformat(timespec="seconds")
+        text = f"no new tasks are taken until {until}{reason and f': {reason}'}; submit again then"
+        super().__init__(text, until_time=until)
+        self.retry_after = retry_after
 
 
 class ShuttingDown(DomainError):

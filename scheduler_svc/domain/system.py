@@ -132,6 +132,13 @@ class Figures:
     accounts: Mapping[int, TaskStats]
 
 
+class Maintenance(NamedTuple):
+    """A time in which no new tasks are taken; it may be over."""
+
+    until_time: datetime
+    reason: str = ""
+
+
 class Revocation(NamedTuple):
     """When a token was revoked (None: it was not), and by whom: the name of a token, or `anonymous`."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import attrgetter
 
 from contentgen.v1 import worker_pool_service_pb2 as pb
+from contentgen.v1.system_service_pb2 import Maintenance
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
 from scheduler_svc.config import Settings
 from scheduler_svc.dispatch import work as dispatch
@@ -18,12 +20,15 @@ from scheduler_svc.runtime.validation import MAX_ITEMS, MAX_NAME, Violations, me
 MAX_WORKERS = 20_000
 """The default page size; the limit of a page's bytes is mostly reached first."""
 
+ToldMaintenance = Callable[[], Maintenance | None]
+
 
 class WorkerPoolService(WorkerPoolServiceServicer):
-    def __init__(self, calls: Calls, dispatch_calls: Calls, settings: Settings) -> None:
+    def __init__(self, calls: Calls, dispatch_calls: Calls, maintenance: ToldMaintenance, settings: Settings) -> None:
         """`dispatch_calls` run changes of what may be dispatched."""
         self._calls = calls
         self._dispatch_calls = dispatch_calls
+        self._maintenance = maintenance
         self._settings = settings
 
     async def GetWorkerPool(self, request: pb.GetWorkerPoolRequest, context: object) -> pb.GetWorkerPoolResponse:
@@ -79,7 +84,11 @@ class WorkerPoolService(WorkerPoolServiceServicer):
         self, request: pb.GetDispatchStatusRequest, context: object
     ) -> pb.GetDispatchStatusResponse:
         status = await self._calls.run(dispatch.dispatch_status, caller().scope)
-        return pb.GetDispatchStatusResponse(all_paused=status.all_paused, paused_account_ids=status.accounts)
+        return pb.GetDispatchStatusResponse(
+            all_paused=status.all_paused,
+            paused_account_ids=status.accounts,
+            maintenance=self._maintenance(),
+        )
 
 
 def _worker_message(worker: PoolWorker) -> pb.Worker:

@@ -117,6 +117,10 @@ class Metrics(ServiceMetrics):
         self._declare_others()
 
     def _declare_health(self) -> None:
+        self.maintenance = self._gauge(
+            "contentgen_maintenance",
+            "Whether new tasks are refused for maintenance: 1, or 0. All schedulers have the same.",
+        )
         self.serving = self._gauge("contentgen_serving", "Whether this scheduler serves: 1, or 0 as /readyz says why.")
         self.clock_offset = self._gauge(
             "contentgen_clock_offset_seconds",

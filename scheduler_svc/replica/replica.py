@@ -73,6 +73,7 @@ from scheduler_svc.schedules import loop
 from scheduler_svc.schedules.service import ScheduleService, read_template
 from scheduler_svc.schedules.work import Ticks
 from scheduler_svc.system.loop import sample_figures
+from scheduler_svc.system.maintenance import MaintenanceMode
 from scheduler_svc.system.service import SystemService
 from scheduler_svc.system.tokens import TokenRegister
 from scheduler_svc.system.work import SystemStatus
@@ -176,6 +177,7 @@ class Replica:
             await self._deliveries.read()
         with suppress(StoreUnavailable):  # then it keeps our own time until the loop has read the database's
             await self._database_watch.run_once()
+            await self._maintenance.run_once()
         if self._auth:
             with suppress(StoreUnavailable):  # then no call that needs the database is answered before it is read
                 await self._tokens.run_once()
@@ -200,6 +202,7 @@ class Replica:
             limits=limits,
             auditor=self._auditor,
             metrics=self._metrics,
+            may_submit=self._maintenance.check,
         )
         if address := self._settings.scaler_listen:
             service = ScalerService(Demands(self._pools.reads), self.health)
@@ -275,6 +278,7 @@ class Replica:
         self._auditor = Auditor(self._audit_log.add, anonymous=settings.tokens_file is None)
         self._tokens = TokenRegister(self._pools.loops, self._accept)
         self._tokens.load(self._token_lines)
+        self._maintenance = MaintenanceMode(self._pools.loops, self._clock.now)
         self._build_committers()
         self._build_waiters()
         engine = self._pools.background()
@@ -383,7 +387,9 @@ class Replica:
         due = Periodic("due", timed_loops.due(pools.loops), needed)
         expiry = Periodic("expiry", timed_loops.expiry(pools.loops), needed)
         ticks = Ticks(settings, read_template, tracer=self._tracer)
-        schedules = Periodic("schedules", loop.ticking(pools.loops, ticks, self._metrics), needed)
+        ticking = self._maintenance.suspends(loop.ticking(pools.loops, ticks, self._metrics))
+        schedules = Periodic("schedules", ticking, needed)
+        maintenance = Periodic("maintenance", self._maintenance.run_once, needed)
         housekeeping = timed_loops.Housekeeping(pools.loops, partial(vacuum, engine))
         floors = timed_loops.FloorLoop(pools.loops)
         watch = Periodic("watch", self._feed.run_once, needed)
@@ -403,6 +409,7 @@ class Replica:
             due,
             expiry,
             schedules,
+            maintenance,
             (housekeeping, floors),
             self._feed,
             self._waiters,
@@ -421,6 +428,7 @@ class Replica:
             due,
             expiry,
             schedules,
+            maintenance,
             Periodic("housekeeping", housekeeping.run_once),
             watch,
             webhooks,
@@ -457,6 +465,7 @@ class Replica:
         metrics.lease_streams.set(len(self._streams))
         metrics.watchers.set(self._feed.watcher_count)
         metrics.sample_lanes(self._lane_states())
+        metrics.maintenance.set(self._maintenance.current is not None)
         metrics.clock_offset.set(self._clock.offset or 0.0)
         metrics.oldest_transaction.set(self._database_watch.oldest_age)
         metrics.foreign_locks.set(len(self._database_watch.lock_holders))
@@ -506,7 +515,9 @@ class Replica:
                 capacity_changed=self._dispatcher.capacity_added,
                 printed=self._tails.received,
             ),
-            "WorkerPoolService": WorkerPoolService(pools.operators, pools.dispatch, settings),
+            "WorkerPoolService": WorkerPoolService(
+                pools.operators, pools.dispatch, self._maintenance.message, settings
+            ),
             "ContentService": ContentService(
                 pools.reads,
                 pools.writes,
@@ -518,7 +529,9 @@ class Replica:
             "AssetService": AssetService(pools.reads, self._objects),
             "AccountService": AccountService(pools.reads, pools.operators, pools.dispatch),
             "ScheduleService": ScheduleService(pools.reads, pools.writes, settings, self._tracer),
-            "SystemService": SystemService(self._system_status, self._tokens, settings, self._limits),
+            "SystemService": SystemService(
+                self._system_status, self._tokens, self._maintenance, settings, self._limits
+            ),
             "WebhookService": WebhookService(
                 pools.reads,
                 pools.operators,

@@ -38,6 +38,7 @@ class SignalRouter:
     due: Periodic
     expiry: Periodic
     schedules: Periodic
+    maintenance: Periodic
     move_counters: Sequence[Housekeeping | FloorLoop]
     feed: ChangeFeed
     waiters: Waiters
@@ -70,6 +71,7 @@ class SignalRouter:
         self.due.wake()
         self.expiry.wake()
         self.schedules.wake()
+        self.maintenance.wake()
         self.admission.rescan()
         self.waiters.wake_all()
         self.feed.hint()
@@ -94,6 +96,8 @@ class SignalRouter:
             self.expiry.wake()
         if signals.schedules:
             self.schedules.wake()
+        if signals.maintenance:
+            self.maintenance.wake()
         self.admission.on_commit(signals)
         self.waiters.wake(signals.ended)
         for worker_id, lease_id, reason in signals.cancelled:

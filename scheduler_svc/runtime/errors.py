@@ -68,6 +68,7 @@ ERROR_STATUSES: Mapping[type[errors.DomainError], ErrorStatus] = {
     errors.AssetStoreUnavailable: ErrorStatus(Code.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE", retry_after=5),
     errors.AccountAssetsFull: ErrorStatus(Code.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL"),
     errors.LeaseLost: ErrorStatus(Code.FAILED_PRECONDITION, "LEASE_LOST"),
+    errors.UnderMaintenance: ErrorStatus(Code.UNAVAILABLE, "MAINTENANCE"),
     errors.ShuttingDown: ErrorStatus(Code.UNAVAILABLE, "SHUTTING_DOWN", retry_after=1),
 }
 
@@ -91,8 +92,9 @@ def status_of(error: errors.DomainError) -> Status:
     if row.code == Code.FAILED_PRECONDITION:
         violation = PreconditionFailure.Violation(type=row.reason, description=_cut(error.message, _MAX_METADATA_BYTES))
         details.append(PreconditionFailure(violations=[violation]))
-    if row.retry_after is not None:
-        details.append(RetryInfo(retry_delay=duration(timedelta(seconds=row.retry_after))))
+    retry_after = row.retry_after if error.retry_after is None else error.retry_after
+    if retry_after is not None:
+        details.append(RetryInfo(retry_delay=duration(timedelta(seconds=retry_after))))
     return _status(row, error.message, details)
 
 

@@ -28,6 +28,7 @@ from google.rpc.code_pb2 import Code
 from grpc import aio
 from grpc_status import rpc_status
 
+from contentgen.rpcs import RPCS, path_of
 from scheduler_svc.domain.errors import DomainError, RequestTooSlow, ShuttingDown
 from scheduler_svc.metrics import Metrics, RpcMetrics
 from scheduler_svc.runtime.access import OPEN, Behavior, Callers, Context, Continuation, Handler, Limits, caller, narrow
@@ -40,6 +41,7 @@ from scheduler_svc.runtime.errors import (
     undecodable_message,
 )
 
+_SUBMITTING = frozenset(path_of(name) for name, rpc in RPCS.items() if rpc.submits)
 CANCEL_TIMEOUT = 1.0
 """Seconds that cancelled calls have to send their status."""
 
@@ -155,12 +157,16 @@ class ErrorInterceptor(aio.ServerInterceptor):
         limits: Limits | None = None,
         auditor: Auditor | None = None,
         metrics: Metrics | None = None,
+        may_submit: Callable[[], None] = lambda: None,
     ) -> None:
-        """`auditor` None: no call is recorded. `metrics` None: none is measured."""
+        """`auditor` None: no call is recorded. `metrics` None: none is measured. `may_submit` raises what refuses those
+        that submit.
+        """
         limits = limits or Limits()
         self._in_flight = in_flight
         self._auditor = auditor
         self._metrics = metrics
+        self._may_submit = may_submit
         self._timeout = ReadTimeout(limits.message_timeout)
         self._open_timeout = ReadTimeout(limits.open_message_timeout)
         self._callers = Callers(limits, self._open_timeout.end)
@@ -195,6 +201,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
 
     def _with_statuses(self, call: Behavior, read: Read, method: str, measured: RpcMetrics | None) -> Behavior:
         audited = self._auditor.of(method) if self._auditor else None
+        submits = method in _SUBMITTING
 
         async def run(requests: object, context: Context) -> object:
             request: object = None
@@ -204,6 +211,8 @@ class ErrorInterceptor(aio.ServerInterceptor):
                     receiving = self._callers.begin(method, context)
                     request = await read(requests, context, receiving)
                     narrow(method, request)
+                    if submits:
+                        self._may_submit()
                     response = await call(request, context)
             except BaseException as error:
                 if measured:

@@ -152,14 +152,16 @@ def build(
     limits: Limits | None = None,
     auditor: Auditor | None = None,
     metrics: Metrics | None = None,
+    may_submit: Callable[[], None] = lambda: None,
 ) -> aio.Server:
     """Returns a server with a servicer for each of `rpcs.SERVICES`, by name, to bind and start within the running loop.
 
     Without `auth` every caller may call everything. `in_flight` tracks each call, `auditor` records those that may
-    change something, `metrics` measures all.
+    change something, `metrics` measures all, and `may_submit` raises
+    what refuses those that submit.
     """
     limits = limits or Limits()
-    errors = ErrorInterceptor(in_flight or InFlight(), limits, auditor, metrics)
+    errors = ErrorInterceptor(in_flight or InFlight(), limits, auditor, metrics, may_submit)
     server = _server(limits, auth, errors) if auth else _server(limits, errors)
     added = cast(aio.Server, _Unregistered(server))
     for name, service in rpcs.SERVICES.items():

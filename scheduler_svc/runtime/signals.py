@@ -83,6 +83,8 @@ class CommitSignals:
     """For this replica's log. Leases released before their CLI started are left out."""
     schedules: bool = False
     """A schedule has another next tick."""
+    maintenance: bool = False
+    """Maintenance was turned on or off."""
     missed: bool = False
     """Signals were dropped before they were sent: read all rows anew."""
     webhooks: bool = False
@@ -107,7 +109,15 @@ class CommitSignals:
     def for_others(self) -> bool:
         """Whether other replicas need these signals, even without watchers."""
         lists = any(getattr(self, kind) for kind in _LISTS)
-        flags = self.ready or self.due or self.watching or self.limits or self.schedules or self.webhooks
+        flags = (
+            self.ready
+            or self.due
+            or self.watching
+            or self.limits
+            or self.schedules
+            or self.webhooks
+            or self.maintenance
+        )
         return bool(flags or lists)
 
     @property
@@ -129,7 +139,7 @@ class CommitSignals:
         return [json.dumps(head | part, separators=(",", ":"), ensure_ascii=False) for part in _packed(items) or [{}]]
 
 
-_FLAGS = ("ready", "due", "moved", "watching", "limits", "schedules", "webhooks", "missed")
+_FLAGS = ("ready", "due", "moved", "watching", "limits", "schedules", "webhooks", "maintenance", "missed")
 _LISTS = ("ended", "cancelled", "drained", "resized", "polled", "answered", "tailed", "printed")
 _MAX_ITEM_BYTES = 7_000
 """For the items of a text. An item of output has less than 6,200 bytes, any other less than 1,400: a worker id of 200

@@ -11,18 +11,29 @@ from contentgen.v1 import system_service_pb2 as pb
 from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
 from contentgen.version import own_version
 from scheduler_svc.config import Settings
-from scheduler_svc.domain.system import LockHolder, ReplicaState, System, Token
+from scheduler_svc.domain.system import LockHolder, Maintenance, ReplicaState, System, Token
 from scheduler_svc.runtime.access import Limits, caller, methods_of
 from scheduler_svc.runtime.pages import DEFAULT_PAGE_SIZE, PageRequest
 from scheduler_svc.runtime.validation import MAX_NAME, Violations, duration, message_of, timestamp
+from scheduler_svc.system.maintenance import MaintenanceMode
 from scheduler_svc.system.tokens import TokenRegister
 from scheduler_svc.system.work import SystemStatus
 
+MAX_MAINTENANCE = timedelta(days=7).total_seconds()
+
 
 class SystemService(SystemServiceServicer):
-    def __init__(self, systems: SystemStatus, tokens: TokenRegister, settings: Settings, limits: Limits) -> None:
+    def __init__(
+        self,
+        systems: SystemStatus,
+        tokens: TokenRegister,
+        maintenance: MaintenanceMode,
+        settings: Settings,
+        limits: Limits,
+    ) -> None:
         self._systems = systems
         self._tokens = tokens
+        self._maintenance = maintenance
         self._limits = _limits(settings, limits)
         self._token_required = settings.tokens_file is not None
 
@@ -35,6 +46,7 @@ class SystemService(SystemServiceServicer):
             database=pb.Database(**system.database._asdict()),
             limits=self._limits,
             oldest_transaction=_oldest(system),
+            maintenance=self._maintenance.message(),
         )
 
     async def GetCaller(self, request: pb.GetCallerRequest, context: object) -> pb.GetCallerResponse:
@@ -58,6 +70,18 @@ class SystemService(SystemServiceServicer):
         with Violations() as violations:
             violations.text("name", request.name, MAX_NAME, required=True)
         return pb.RevokeTokenResponse(token=_token(await self._tokens.revoke(request.name, caller().name)))
+
+    async def SetMaintenance(self, request: pb.SetMaintenanceRequest, context: object) -> pb.SetMaintenanceResponse:
+        with Violations() as violations:
+            until_time = violations.optional_time("until_time", request)
+            if until_time and not 0 < until_time.timestamp() - self._maintenance.now() <= MAX_MAINTENANCE:
+                violations.add("until_time", "must be in the future, at most 7 days ahead")
+            violations.text("reason", request.reason, MAX_NAME)
+            if request.reason and not request.HasField("until_time"):
+                violations.add("reason", "must be empty without until_time, which turns maintenance off")
+        wanted = Maintenance(until_time, request.reason) if until_time else None
+        await self._maintenance.set(wanted)
+        return pb.SetMaintenanceResponse(maintenance=self._maintenance.message())
 
 
 def _token(token: Token) -> pb.Token:

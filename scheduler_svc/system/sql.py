@@ -18,6 +18,7 @@ from scheduler_svc.domain.system import (
     DatabaseState,
     LaneState,
     LockHolder,
+    Maintenance,
     OldestTransaction,
     ReplicaState,
     Revocation,
@@ -73,6 +74,13 @@ _REPLICAS = sa.text("""
 _DATABASE = sa.text("SELECT current_setting('server_version'), pg_database_size(current_database())")
 """Reads PostgreSQL's version and the database's size."""
 
+_SET_MAINTENANCE = sa.text("""
+    INSERT INTO maintenance (until_time, reason) VALUES (coalesce(CAST(:until_time AS timestamptz), now()), :reason)
+    ON CONFLICT ("only") DO UPDATE SET until_time = excluded.until_time, reason = excluded.reason
+""")
+"""Says until when no new tasks are taken; null: they are."""
+_MAINTENANCE = sa.text("SELECT until_time, reason FROM maintenance WHERE until_time > now()")
+"""Reads it, unless that is over."""
 _REVOKE_TOKENS = sa.text("""
     INSERT INTO revoked_tokens (sha256, revoke_time, revoked_by)
     SELECT h.sha256, now(), :revoked_by FROM unnest(CAST(:hashes AS text[])) AS h(sha256)
@@ -201,6 +209,13 @@ class SystemStatements(Statements):
     def clock(self) -> float:
         """Returns the database's clock, in Unix time."""
         return float(self._row(_CLOCK)[0])
+
+    def set_maintenance(self, maintenance: Maintenance | None) -> None:
+        until_time, reason = maintenance or (None, "")
+        self._run(_SET_MAINTENANCE, until_time=until_time, reason=reason)
+
+    def maintenance(self) -> Maintenance | None:
+        return self._one(Maintenance, _MAINTENANCE)
 
     def revoke_tokens(self, hashes: Sequence[str], revoked_by: str) -> None:
         self._run(_REVOKE_TOKENS, hashes=array("text", hashes), revoked_by=revoked_by)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Dialog, Page, expect
 
+from contentgen import Unavailable
 from tests.console.conftest import Place, present
 from tests.harness.console import Answer, Visitor
 from tests.harness.receivers import Receiver, status
@@ -83,10 +84,25 @@ def test_everything_and_an_account_are_paused_and_resumed(place: Place, operator
     resumed.says("Dispatch of account press is resumed.", "Tasks of all accounts are handed out.")
 
 
+def test_maintenance_is_on_every_page_until_it_ends(place: Place, operator: Visitor) -> None:
+    operator.post("/workers/maintenance", {"minutes": "10", "reason": "new disks"}).says("No new tasks are taken until")
+    operator.get("/workers").says("Maintenance: no new tasks are taken until", "new disks", "End maintenance")
+    with pytest.raises(Unavailable, match="new disks"):
+        place.client.submit_task(place.account, "refused")
+    operator.get("/").says("maintenance: no new tasks are taken for the next")
+    operator.post("/workers/maintenance", {}).says("New tasks are taken again.", "Take no new tasks")
+    operator.get("/workers").lacks("Maintenance: no new tasks are taken until")
+    assert operator.post("/workers/maintenance", {"minutes": "soon"}).status == 400
+
+
 def test_a_bad_account_comes_back(place: Place, operator: Visitor) -> None:
     operator.post("/workers/pause", {"account": "nobody"}).says('value="nobody" aria-invalid="true"', status=400)
     assert operator.post("/workers/pause", {"account": "4711"}).status == 404
-    assert place.client.get_dispatch_status() == {"all_paused": False, "paused_account_ids": []}
+    assert place.client.get_dispatch_status() == {
+        "all_paused": False,
+        "paused_account_ids": [],
+        "maintenance": None,
+    }
 
 
 # Webhooks: what an operator sees of them, and does with them.

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import pytest
@@ -90,6 +91,12 @@ CASES = [
     case(errors.ChangesDelayed(7, "db"), Code.UNAVAILABLE, "CHANGES_DELAYED", pid="7", database="db"),
     case(errors.LockTimeout(), Code.UNAVAILABLE, "LOCK_TIMEOUT"),
     case(errors.StatementTimeout(), Code.UNAVAILABLE, "STATEMENT_TIMEOUT"),
+    case(
+        errors.UnderMaintenance(datetime(2026, 1, 2, tzinfo=UTC), "new disks", 7.0),
+        Code.UNAVAILABLE,
+        "MAINTENANCE",
+        until_time="2026-01-02T00:00:00+00:00",
+    ),
     case(errors.ShuttingDown(), Code.UNAVAILABLE, "SHUTTING_DOWN"),
     case(errors.WorkerIdInUse("w", "host"), Code.ALREADY_EXISTS, "WORKER_ID_IN_USE", worker_id="w", hostname="host"),
     case(errors.TokenInvalid("no token is given"), Code.UNAUTHENTICATED, "TOKEN_INVALID"),
@@ -408,7 +415,7 @@ def test_a_change_names_fields_of_its_messages(name: str) -> None:
     change: Change = CHANGES[name]
     named = field(METHODS[name].input_type, change.named) if change.named else None
     resource = field(METHODS[name].output_type, change.made) if change.made else None
-    assert named or resource
+    assert named or resource or change.tells
     for descriptor in (named, resource):
         assert descriptor is None or descriptor.is_repeated == change.several
     assert resource is None or resource.message_type is not None

@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from grpc import StatusCode
+import sqlalchemy as sa
+from grpc import StatusCode, aio
 from structlog.testing import capture_logs
 
 from contentgen.client import ContentGenerationClient
@@ -20,12 +21,12 @@ from contentgen.v1 import system_service_pb2 as pb
 from contentgen.version import own_version
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime import database_watch
-from scheduler_svc.system import work
+from scheduler_svc.system import maintenance, work
 from tests.api.cases import Bad, Good, missing
 from tests.harness.client import refused
 from tests.harness.credentials import Caller, line, write
 from tests.harness.database_faults import APPLICATION, foreign_lock, locked_rows
-from tests.harness.maker import TaskClient
+from tests.harness.maker import TaskClient, new_account
 from tests.harness.replicas import MAX_QUEUE_SIZE, channel_to, serving, serving_all, serving_beside
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.stubs import SystemServiceAsyncStub
@@ -281,6 +282,80 @@ async def test_a_revoked_token_is_void_for_all_schedulers_and_after_a_restart(db
             assert await Caller(channel, "anna-again").refused(StatusCode.UNAUTHENTICATED)
 
 
+async def test_maintenance_refuses_submits_at_every_scheduler_and_suspends_schedules_while_all_else_goes_on(
+    db_url: str, replicas: list[Replica], channel: aio.Channel, engine: sa.Engine
+) -> None:
+    async with AsyncExitStack() as stack:
+        first, second = [Caller(await stack.enter_async_context(channel_to(replica))) for replica in replicas]
+        account = await new_account(channel)
+        task = (await first("TaskService/SubmitTask", account_id=account, topic="before"))["task"]
+        schedule = await first(
+            "ScheduleService/CreateSchedule",
+            account_id=account,
+            name="each minute",
+            cron="* * * * *",
+            template={"topic": "by a schedule"},
+        )
+        end = datetime.now(UTC) + timedelta(hours=1)
+        answer = await first("SystemService/SetMaintenance", until_time=end.isoformat(), reason="new disks")
+        assert answer["maintenance"]["reason"] == "new disks"
+
+        async def told() -> bool:
+            return "maintenance" in await second("WorkerPoolService/GetDispatchStatus")
+
+        await wait_until_async(told, within=PATIENCE_S, what="the other scheduler knows")
+        for caller in first, second:
+            assert (await caller("SystemService/GetSystem"))["maintenance"] == answer["maintenance"]
+            requests: dict[str, dict[str, Any]] = {
+                "TaskService/SubmitTask": {"account_id": account, "topic": "refused"},
+                "TaskService/BatchSubmitTasks": {"requests": [{"account_id": account, "topic": "refused"}]},
+                "ScheduleService/RunSchedule": {"schedule_id": schedule["schedule"]["schedule_id"]},
+                "ContentService/RegenerateContent": {"content_id": 1},
+            }
+            for method, request in requests.items():
+                with refused(StatusCode.UNAVAILABLE, "MAINTENANCE") as error:
+                    await caller(method, **request)
+                assert error.retry_after == maintenance.MAX_RETRY_AFTER
+        cancelled = await second("TaskService/CancelTask", task_id=task["task_id"])
+        assert cancelled["task"]["status"] == "TASK_STATUS_CANCELLED"
+        with engine.begin() as connection:
+            connection.execute(
+                sa.text("UPDATE schedules SET next_tick = date_trunc('minute', now()), due_time = now()")
+            )
+        for replica in replicas:
+            replica._router.schedules.wake()
+        async with serving_beside(db_url) as third, channel_to(third) as newer:
+            with refused(StatusCode.UNAVAILABLE, "MAINTENANCE"):
+                await Caller(newer)("TaskService/SubmitTask", account_id=account, topic="refused")
+        off = datetime.now(UTC)
+        assert "maintenance" not in await second("SystemService/SetMaintenance")
+        await second("TaskService/SubmitTask", account_id=account, topic="after")
+
+        async def ticked() -> bool:
+            tasks = (await second("TaskService/ListTasks"))["tasks"]
+            made = [datetime.fromisoformat(it["create_time"]) for it in tasks if it["topic"] == "by a schedule"]
+            assert all(time >= off for time in made), "the tick waited"
+            return bool(made)
+
+        await wait_until_async(ticked, within=PATIENCE_S, what="the tick follows")
+
+
+async def test_maintenance_ends_by_itself(replica: Replica, channel: aio.Channel) -> None:
+    caller, account = Caller(channel), await new_account(channel)
+    end = datetime.now(UTC) + timedelta(seconds=1)
+    await caller("SystemService/SetMaintenance", until_time=end.isoformat())
+
+    async def taken() -> bool:
+        try:
+            await caller("TaskService/SubmitTask", account_id=account, topic="again")
+        except aio.AioRpcError:
+            return False
+        return True
+
+    await wait_until_async(taken, within=PATIENCE_S, what="submits are taken")
+    assert datetime.now(UTC) >= end - timedelta(milliseconds=100)
+
+
 # What tests/api calls: requests that are answered, and those that are refused.
 GOOD = [
     Good(
@@ -311,10 +386,14 @@ GOOD = [
         },
     ),
     Good("ListTokens", {}, {"tokens": [], "next_page_token": ""}),
+    Good("SetMaintenance", {}, {}),
 ]
 BAD = [
     Bad("ListTokens", {"page_size": -1, "page_token": "nonsense"}, fields=("page_size", "page_token")),
     Bad("RevokeToken", {}, fields=("name",)),
     Bad("RevokeToken", {"name": "n" * 201}, fields=("name",)),
     missing("RevokeToken", {"name": "nobody"}, "token", "nobody"),
+    Bad("SetMaintenance", {"until_time": "2026-01-01T00:00:00Z", "reason": "n" * 201}, fields=("until_time", "reason")),
+    Bad("SetMaintenance", {"until_time": "9000-01-01T00:00:00Z"}, fields=("until_time",)),
+    Bad("SetMaintenance", {"reason": "new disks"}, fields=("reason",)),
 ]

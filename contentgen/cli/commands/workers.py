@@ -1,15 +1,18 @@
-"""`contentgen worker list|drain|undrain|resize`, `contentgen dispatch status|pause|resume`. Layer: commands."""
+"""`contentgen worker list|drain|undrain|resize`, `contentgen dispatch status|pause|resume`, `contentgen maintenance
+on|off`. Layer: commands.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from contentgen.cli import tables
+from contentgen.cli import cells, tables, values
 from contentgen.cli.command import Commands, Session
 from contentgen.cli.completion import worker_ids
 from contentgen.cli.connection import Connection
@@ -24,7 +27,7 @@ from contentgen.doctor.findings import paused
 WorkerId = Annotated[str, argument("WORKER_ID", "The worker, as `worker list` names it.", autocompletion=worker_ids)]
 Slots = Annotated[int, argument("SLOTS", "CLIs at once.", min=1, max=1_000)]
 
-command, dispatch_command = Commands(), Commands()
+command, dispatch_command, maintenance_command = Commands(), Commands(), Commands()
 
 
 @command(
@@ -83,14 +86,16 @@ Everything = Annotated[bool, option("The switch of everything.", "--all")]
 
 @dispatch_command("status", "contentgen dispatch status", "contentgen -o json dispatch status | jq .all_paused")
 def status(session: Session) -> None:
-    """Show whether dispatch is paused, of everything and of accounts."""
+    """Show whether dispatch is paused, of everything and of accounts, and whether new tasks are taken."""
     session.output.one(document(session.client.get_dispatch_status()), _status)
 
 
 def _status(console: Console, dispatch: Document) -> None:
     everything = Text("paused", "yellow") if dispatch["all_paused"] else Text("on", "green")
     accounts = ", ".join(map(str, dispatch["paused_account_ids"])) or "none"
-    fields(console, [("everything", everything), ("paused accounts", accounts)])
+    maintenance = dispatch["maintenance"]
+    until = f"refused until {cells.local_time(maintenance['until_time'])}" if maintenance else "taken"
+    fields(console, [("everything", everything), ("paused accounts", accounts), ("new tasks", until)])
 
 
 @dispatch_command("pause", "contentgen dispatch pause --account 1", "contentgen dispatch pause --all")
@@ -119,6 +124,29 @@ def _switch(
     subject = f"account {account}" if account else "everything"
     text = f"dispatch of {subject} is {'paused' if paused else 'on again'}"
     session.output.text(text, {"account_id": account or None, "paused": paused})
+
+
+For = Annotated[str, option("How long, such as 10m; at most 7d.", "--for", metavar="DURATION")]
+Reason = Annotated[str, option("Why: shown to those whose submits are refused.")]
+
+
+@maintenance_command("on", "contentgen maintenance on --for 10m --reason 'new disks'")
+def maintenance_on(session: Session, for_: For, reason: Reason = "") -> None:
+    """Take no new tasks for a while: submits are refused, schedules wait, and all else goes on.
+
+    It ends by itself, and lasts over restarts. Repeated, it replaces what was said before.
+    """
+    end = datetime.now(UTC) + timedelta(seconds=values.seconds(for_))
+    session.client.set_maintenance(end, reason=reason)
+    until = end.isoformat()
+    session.output.text(f"no new tasks are taken until {cells.local_time(until)}", {"until_time": until})
+
+
+@maintenance_command("off", "contentgen maintenance off")
+def maintenance_off(session: Session) -> None:
+    """Take new tasks again, at once."""
+    session.client.set_maintenance()
+    session.output.text("new tasks are taken", {"until_time": None})
 
 
 def pauses(connection: Connection) -> Document:

@@ -699,6 +699,18 @@ COMMENT ON COLUMN replicas.serving IS 'Whether its health is SERVING.';
 COMMENT ON COLUMN replicas.lanes IS 'The state of its lanes, for GetSystem.';
 COMMENT ON COLUMN replicas.traits IS 'What else it says of itself: how far its clock is off, its settings.';
 
+CREATE TABLE maintenance (
+    "only" BOOLEAN DEFAULT true NOT NULL,
+    until_time TIMESTAMP WITH TIME ZONE NOT NULL,
+    reason TEXT NOT NULL,
+    CONSTRAINT maintenance_pkey PRIMARY KEY ("only"),
+    CONSTRAINT maintenance_only CHECK ("only")
+);
+COMMENT ON TABLE maintenance IS 'Until when no new tasks are taken.';
+COMMENT ON COLUMN maintenance."only" IS 'Always true: the table has one row, or none if maintenance was never on.';
+COMMENT ON COLUMN maintenance.until_time IS 'When it ends; in the past: it is off.';
+COMMENT ON COLUMN maintenance.reason IS 'Why, for people; may be empty.';
+
 CREATE TABLE revoked_tokens (
     sha256 TEXT NOT NULL,
     revoke_time TIMESTAMP WITH TIME ZONE NOT NULL,
