@@ -45,6 +45,7 @@ __all__ = [
     "TaskChange",
     "TaskEvent",
     "TaskHistoryPoint",
+    "TaskOrder",
     "TaskPage",
     "TaskProgress",
     "TaskStats",
@@ -63,6 +64,7 @@ CatchUp = Literal["skip", "one", "all"]
 Overlap = Literal["allow", "skip"]
 PublishStatus = Literal["pending", "publishing", "published", "failed"]
 Resolution = Literal["hour", "day"]
+TaskOrder = Literal["create_time desc", "create_time", "end_time desc", "end_time"]
 DeliveryStatus = Literal["pending", "delivered", "exhausted"]
 EventType = Literal[
     "task.ended",

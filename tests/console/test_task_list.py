@@ -72,6 +72,34 @@ def test_each_condition_is_in_the_address(place: Place, operator: Visitor, many:
     assert len(ROW.findall(text)) == min(n, 50)
 
 
+def test_columns_sort_the_list_page_by_page(place: Place, operator: Visitor, many: list[str]) -> None:
+    """By links, without a script; views, filters and what is done with all keep the order."""
+    path, task_ids = "/tasks?topic=many&label=set%3D0&sort=oldest_first", []
+    operator.get(path).says(
+        'aria-sort="ascending"><a href="/tasks?topic=many&amp;label=set%3D0"', "Order: oldest first"
+    )
+    while path:
+        text = operator.get(path).text
+        task_ids += ROW.findall(text)
+        match = NEXT.search(text)
+        path = match[1].replace("&amp;", "&") if match else ""
+    assert task_ids == many[::2]
+    first, second = later(place, "sorted by end", 2)
+    later(place, "sorted by end, open")
+    place.client.cancel_task(second)
+    place.client.cancel_task(first)
+    page = operator.get("/tasks?topic=sorted+by+end&sort=last_ended_first").says(
+        '<option value="last_ended_first" selected'
+    )
+    assert ROW.findall(page.text) == [first, second]
+    assert page.hidden("chosen")["status"] == ["completed", "failed", "timeout", "cancelled"]
+    turned = operator.get("/tasks?topic=sorted+by+end&sort=first_ended_first").says(
+        'name="sort" value="first_ended_first"'
+    )
+    assert ROW.findall(turned.text) == [second, first]
+    operator.get("/tasks?topic=sorted+by+end&sort=priority").says("sort=priority", 'aria-sort="descending"')
+
+
 def test_a_view_is_an_address_with_a_name(operator: Visitor, many: list[str]) -> None:
     page = operator.get("/tasks?topic=many&view=Spring%20%3Cb%3E").says("<title>Spring &lt;b&gt;", "Save this view")
     assert len(ROW.findall(page.text)) == 50
