@@ -70,6 +70,7 @@ def test_pages_skip_and_double_nothing_while_tasks_are_added(place: Place, opera
 def test_each_condition_is_in_the_address(place: Place, operator: Visitor, many: list[str], query: str, n: int) -> None:
     text = operator.get(f"/tasks?topic=many&{query}").text
     assert len(ROW.findall(text)) == min(n, 50)
+    assert re.search(r'name="schedule"[^>]+ inputmode="numeric"', text), "it is no account"
 
 
 def test_columns_sort_the_list_page_by_page(place: Place, operator: Visitor, many: list[str]) -> None:
