@@ -30,6 +30,7 @@ __all__ = [
     "Language",
     "LeftOutAsset",
     "MessageTest",
+    "MissedRuns",
     "Overlap",
     "PendingReason",
     "PollStats",
@@ -412,6 +413,16 @@ class SubmitTemplate(Brief):
     max_backoff: float | None
 
 
+class MissedRuns(TypedDict):
+    """Ticks of a schedule that made no task, of one moment and for one reason."""
+
+    run_at: str
+    """The latest of them."""
+    count: int
+    """101 stands for more, too."""
+    reason: str
+
+
 class Schedule(TypedDict):
     """A schedule, and its next ticks."""
 
@@ -431,6 +442,8 @@ class Schedule(TypedDict):
     last_task_id: str | None
     last_error: str | None
     """Why its last tick made no task."""
+    missed_runs: list[MissedRuns]
+    """The latest 20, the latest first; empty in lists."""
     created_at: str
 
 

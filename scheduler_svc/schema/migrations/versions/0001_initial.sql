@@ -899,6 +899,7 @@ CREATE TABLE schedules (
     last_run_time TIMESTAMP WITH TIME ZONE,
     last_task_key BIGINT,
     last_error TEXT DEFAULT '' NOT NULL,
+    missed_runs JSONB DEFAULT '[]' NOT NULL,
     CONSTRAINT schedules_pkey PRIMARY KEY (schedule_id),
     CONSTRAINT schedules_catch_up CHECK (catch_up BETWEEN 1 AND 3),
     CONSTRAINT schedules_overlap CHECK (overlap BETWEEN 1 AND 2),
@@ -924,6 +925,7 @@ COMMENT ON COLUMN schedules.create_time IS 'When it was created.';
 COMMENT ON COLUMN schedules.last_run_time IS 'When it last submitted.';
 COMMENT ON COLUMN schedules.last_task_key IS 'The task that it last submitted.';
 COMMENT ON COLUMN schedules.last_error IS 'Why the last submit failed; empty: it did not.';
+COMMENT ON COLUMN schedules.missed_runs IS 'The ticks that made no task: the latest of each moment and reason, how many, and why; the latest 20, newest first.';
 
 CREATE TABLE schedule_tasks (
     task_key BIGINT NOT NULL,
