@@ -108,6 +108,33 @@ def test_a_view_is_an_address_with_a_name(operator: Visitor, many: list[str]) ->
     operator.get("/tasks").lacks("Save this view")
 
 
+def test_back_leads_through_pages_and_filters_as_they_were(place: Place, many: list[str], page: Page) -> None:
+    """Also while rows move; the browser goes back, and no script puts a page together."""
+    page.goto("/tasks")
+    page.get_by_label("Topic").fill("many")
+    page.get_by_role("button", name="Show").click()
+    expect(page).to_have_url(re.compile("topic=many"))
+    expect(page.locator(f"tr#{many[-1]}")).to_be_visible()
+    filtered = page.url
+    page.get_by_role("link", name="Older").click()
+    expect(page.locator(f"tr#{many[-51]}")).to_be_visible()
+    second = page.url
+    page.locator(f"tr#{many[-51]}").get_by_role("link").click()
+    expect(page.get_by_text("Why it waits")).to_be_visible()
+    place.client.update_task(many[-51], priority=8)
+    for address, first in ((second, many[-51]), (filtered, many[-1])):
+        page.go_back()
+        expect(page).to_have_url(address)
+        expect(page.locator(f"tr#{first}")).to_be_visible()
+        expect(page.get_by_label("Topic")).to_have_value("many")
+        expect(page.locator("main")).to_have_count(1)
+    page.go_back()
+    expect(page).to_have_url(re.compile(r"/tasks$"))
+    page.go_forward()
+    expect(page).to_have_url(filtered)
+    expect(page.locator("tbody tr")).to_have_count(50)
+
+
 def test_a_view_is_saved_shown_and_removed(many: list[str], page: Page) -> None:
     page.goto("/tasks?topic=many&label=set%3D1")
     page.get_by_text("Save this view").click()
