@@ -38,6 +38,7 @@ __all__ = [
     "PublishPoolEntry",
     "PublishStatus",
     "Resolution",
+    "ReviewEvent",
     "ReviewStatus",
     "Schedule",
     "SubmitTemplate",
@@ -346,6 +347,19 @@ class Comment(TypedDict):
     author: str
     created_at: str
     text: str
+
+
+class ReviewEvent(TypedDict):
+    """What became of a content's review: it was decided, the decision was taken back, or it was assigned."""
+
+    number: int
+    event_time: str
+    actor: str
+    review_status: ReviewStatus | None
+    """`pending_review`: the decision was taken back. None: it was assigned."""
+    comment: str | None
+    assignee: str | None
+    """Of an assignment: who was to review it from then on. None: nobody."""
 
 
 class PublishPoolEntry(TypedDict):
