@@ -152,6 +152,7 @@ _ROWS = {
         Rpc("RemoveAsset", "client reviewer", _CONTENT),
         Rpc("AddComment", "client reviewer", Change("content", "content_id")),
         Rpc("ListComments", "client reviewer publisher viewer", repeatable=True),
+        Rpc("ListReviewEvents", "client reviewer publisher viewer", repeatable=True),
         Rpc("AssignReview", "client reviewer", _CONTENT, repeatable=True),
         Rpc("ReviewContent", "client reviewer", _CONTENT._replace(tells="decision")),
         Rpc("BatchReviewContents", "client reviewer", Change("content", "requests", "contents", several=True)),

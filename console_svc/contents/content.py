@@ -26,6 +26,7 @@ from console_svc.web.paging import MAX_FETCH, PAGE_SIZE, all_of, first_of
 from console_svc.web.security import is_local
 from console_svc.web.sessions import Session, permitted
 from contentgen import (
+    Comment,
     Content,
     ContentRevision,
     EtagMismatchException,
@@ -34,6 +35,7 @@ from contentgen import (
     PublishPoolEntry,
     PublishStatus,
     RequestError,
+    ReviewEvent,
     ReviewStatus,
     Task,
     Unauthenticated,
@@ -186,11 +188,11 @@ class ContentPage(Page):
     async def show(self, request: Request, session: Session, content_id: int) -> Response:
         content = present(await session.client.get_content(content_id), ABSENT)
         client, may = session.client, session.may
-        article, brief, revisions, comments, attempts, entry = await asyncio.gather(
+        article, brief, revisions, (comments, events), attempts, entry = await asyncio.gather(
             article_of(self._site, content),
             brief_of(session, content),
             permitted(may("ContentService/ListContentRevisions"), all_of(client.iter_content_revisions(content_id))),
-            permitted(may("ContentService/ListComments"), all_of(client.iter_comments(content_id))),
+            _told(session, content_id),
             permitted(may("ContentService/ListPublishAttempts"), all_of(client.iter_publish_attempts(content_id))),
             _entry(session, content),
         )
@@ -201,7 +203,7 @@ class ContentPage(Page):
             "brief": brief,
             "replaced": await self._replaced(session, content, brief),
             "revisions": revisions,
-            "history": entries_of(content, revisions or (), comments or ()),
+            "history": entries_of(content, revisions or (), comments, events),
             "shown": SHOWN,
             "old": old,
             "new": new,
@@ -254,6 +256,16 @@ def _compared(
     old = by_number.get(request.query_params.get("from", "")) or (revisions[-2] if len(revisions) > 1 else None)
     new = by_number.get(request.query_params.get("to", "")) or (revisions[-1] if len(revisions) > 1 else None)
     return old, new
+
+
+async def _told(session: Session, content_id: int) -> tuple[list[Comment], list[ReviewEvent]]:
+    """Returns what editors have said of a content, and decided."""
+    client, may = session.client, session.may
+    comments, events = await asyncio.gather(
+        permitted(may("ContentService/ListComments"), all_of(client.iter_comments(content_id))),
+        permitted(may("ContentService/ListReviewEvents"), all_of(client.iter_review_events(content_id))),
+    )
+    return comments or [], events or []
 
 
 async def _entry(session: Session, content: Content) -> PublishPoolEntry | None:

@@ -1,4 +1,4 @@
-"""What happened to a content, and who did it: texts, files, comments, the last decision and assignment."""
+"""What happened to a content, and who did it: texts, files, comments, decisions and assignments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from contentgen import Comment, Content, ContentRevision
+from contentgen import Comment, Content, ContentRevision, ReviewEvent
 
 
 class Entry(NamedTuple):
@@ -19,16 +19,25 @@ class Entry(NamedTuple):
     revision: ContentRevision | None = None
 
 
-def entries_of(content: Content, revisions: Sequence[ContentRevision], comments: Sequence[Comment]) -> list[Entry]:
-    """Returns all that is known, the newest first."""
+def entries_of(
+    content: Content,
+    revisions: Sequence[ContentRevision],
+    comments: Sequence[Comment],
+    events: Sequence[ReviewEvent],
+) -> list[Entry]:
+    """Returns all that is known, the newest first. What was decided before it was imported is no event."""
     entries = [_of_revision(revision) for revision in revisions]
     entries += [Entry(comment["created_at"], comment["author"], "comment", comment["text"]) for comment in comments]
-    if content["reviewed_at"]:
+    entries += map(_of_event, events)
+    if content["reviewed_at"] and not any(event["event_time"] == content["reviewed_at"] for event in events):
         decision = content["review_status"], content["review_comment"]
         entries.append(Entry(content["reviewed_at"], content["reviewer"], *decision))
-    if content["assigned_at"]:
-        entries.append(Entry(content["assigned_at"], content["assigner"], "assigned", content["assignee"]))
     return sorted(entries, key=lambda entry: datetime.fromisoformat(entry.created_at), reverse=True)
+
+
+def _of_event(event: ReviewEvent) -> Entry:
+    what, text = event["review_status"], event["comment"]
+    return Entry(event["event_time"], event["actor"], what or "assigned", text if what else event["assignee"])
 
 
 def _of_revision(revision: ContentRevision) -> Entry:

@@ -11,11 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console_svc.site import NOT_FOUND, Link, NotDone, Page, get, post
+from console_svc.web.account_names import AccountNames
 from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import text
 from console_svc.web.paging import all_of
 from console_svc.web.sessions import Session
-from console_svc.web.values import number_of, seconds, zone_of
+from console_svc.web.values import seconds, zone_of
 from contentgen import Channel, ChannelEvent, InvalidArgument, ResourceExhausted, ResourceNotFoundException
 
 EVENTS: Sequence[ChannelEvent] = get_args(ChannelEvent)
@@ -34,12 +35,13 @@ class Notifications(Page):
 
     @get("/notifications/new")
     async def blank(self, request: Request, session: Session) -> Response:
-        form = ChannelForm({"zone": zone_of(request).key, "language": "zh_CN"}, (EVENTS[0], EVENTS[2], EVENTS[-1]))
+        typed = {"zone": zone_of(request).key, "language": "zh_CN", **session.chosen("accounts")}
+        form = ChannelForm(typed, (EVENTS[0], EVENTS[2], EVENTS[-1]))
         return self._form(request, session, form)
 
     @post("/notifications/new")
     async def create(self, request: Request, session: Session) -> Response:
-        form = ChannelForm.sent(await request.form())
+        form = ChannelForm.sent(await request.form(), session.accounts)
         try:
             if not form.problems:
                 channel = await session.client.create_channel(form.plain("url"), **form.values)
@@ -51,12 +53,12 @@ class Notifications(Page):
     @get("/notifications/{channel_id:int}")
     async def one(self, request: Request, session: Session, channel_id: int) -> Response:
         channel = await self._channel(session, channel_id)
-        return self._form(request, session, ChannelForm.of(channel, zone_of(request).key), channel)
+        return self._form(request, session, ChannelForm.of(channel, zone_of(request).key, session.accounts), channel)
 
     @post("/notifications/{channel_id:int}")
     async def update(self, request: Request, session: Session, channel_id: int) -> Response:
         """An empty address leaves the present one, which is not shown."""
-        form = ChannelForm.sent(await request.form())
+        form = ChannelForm.sent(await request.form(), session.accounts)
         try:
             if not form.problems:
                 await session.client.update_channel(channel_id, url=form.plain("url") or None, **form.values)
@@ -109,11 +111,11 @@ class ChannelForm(Form):
         self.digest = 0.0
 
     @classmethod
-    def of(cls, channel: Channel, zone_here: str) -> ChannelForm:
+    def of(cls, channel: Channel, zone_here: str, accounts: AccountNames) -> ChannelForm:
         begin, end, zone = re.split("[- ]", channel["quiet_hours"] or "-- ", maxsplit=2)
         typed = {
             "description": channel["description"] or "",
-            "accounts": ", ".join(map(str, channel["account_ids"])),
+            "accounts": accounts.typed_all(channel["account_ids"]),
             "begin": begin,
             "end": end,
             "zone": zone.strip("- ") or zone_here,
@@ -123,11 +125,11 @@ class ChannelForm(Form):
         return cls(typed, channel["event_types"])
 
     @classmethod
-    def sent(cls, data: FormData) -> ChannelForm:
+    def sent(cls, data: FormData, accounts: AccountNames) -> ChannelForm:
         form = cls(typed_of(data, _NAMES), [str(name) for name in data.getlist("event_types")])
         if not form.event_types:
             form.problems["event_types"] = text("Choose at least one.")
-        form.account_ids = form.read("accounts", _numbers, text("The number of an account.")) or []
+        form.account_ids = form.read("accounts", accounts.numbers, text("The name or the number of an account.")) or []
         form.digest = form.read("digest", seconds, text("Choose one of these.")) or 0.0
         return form
 
@@ -147,8 +149,3 @@ class ChannelForm(Form):
     def _field(self, path: str) -> str:
         name = path.partition(".")[2].partition("[")[0]
         return super()._field(_PATHS.get(name, name))
-
-
-def _numbers(typed: str) -> list[int]:
-    numbers = [number_of(part) for part in re.split(r"[\s,，、]+", typed) if part]
-    return [number for number in numbers if number]

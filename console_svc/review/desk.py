@@ -30,6 +30,7 @@ from console_svc.contents.content import (
     sent_back,
 )
 from console_svc.site import BAD, CONFLICT, EDITING, NO_CONTENT, Link, Page, get, post, present
+from console_svc.web.filters import Filter
 from console_svc.web.forms import Form, text_of, texts_of, typed_of
 from console_svc.web.language import refused, text
 from console_svc.web.paging import PAGE_SIZE, first_of
@@ -57,10 +58,19 @@ async def articles_waiting(session: Session) -> str:
     return f"{MAX_COUNTED}+" if more else str(len(first_contents) or "")
 
 
+FILTERS = {
+    "account": Filter(text("Account")),
+    "category": Filter(text("Category")),
+    "label": Filter(text("Label")),
+    "score": Filter(text("Score at least")),
+    "assignee": Filter(text("For")),
+}
+
+
 class ReviewDesk(Page):
     link = Link("/review", "Review desk", 40, "ContentService/ReviewContent", EDITING, articles_waiting)
 
-    @get("/review")
+    @get("/review", filters=FILTERS)
     async def open_next(self, request: Request, session: Session) -> Response:
         """Opens what follows `after` or precedes `before`, else the oldest, unless somebody else holds it."""
         search = QueueSearch(request, session)
@@ -71,11 +81,11 @@ class ReviewDesk(Page):
             content_id = before.content_id
         if content_id is None:
             return await self._desk(request, session, None, status=BAD if search.problems else 200)
-        undo_fields = [(name, params[name]) for name in ("decided", "until") if name in params]
-        query = urlencode([*search.typed.items(), *undo_fields])
+        others = [pair for pair in params.multi_items() if pair[0] not in {*FILTERS, "after", "before"}]
+        query = urlencode([*search.typed.items(), *others])
         return self._site.see(f"/review/{content_id}{'?' if query else ''}{query}")
 
-    @get("/review/{content_id:int}")
+    @get("/review/{content_id:int}", filters=FILTERS)
     async def show(self, request: Request, session: Session, content_id: int) -> Response:
         """Opening an article claims it. That is no harm in a GET: it changes no content, and ends by itself."""
         return await self._desk(request, session, present(await _opened(session, content_id), ABSENT))
@@ -300,9 +310,6 @@ def _ids(text: str) -> list[int]:
     return ids_of(text.split(",")[:100])
 
 
-_FIELDS = ("account", "category", "label", "score", "assignee")
-
-
 class Place(NamedTuple):
     """A place in the queue: two contents may have been made at the same time."""
 
@@ -334,8 +341,10 @@ class Place(NamedTuple):
 class QueueSearch(Form):
     """What the address of a request asks for. With a problem it asks for nothing."""
 
+    filters = FILTERS
+
     def __init__(self, request: Request, session: Session) -> None:
-        super().__init__(typed_of(request.query_params, _FIELDS), account=session.accounts.number)
+        super().__init__(typed_of(request.query_params, FILTERS), account=session.accounts.number)
         self._conditions: dict[str, Any] = {
             "category": self.plain("category"),
             "account_id": self.account(),

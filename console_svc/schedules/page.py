@@ -253,7 +253,13 @@ def _tidy(words: str) -> str:
 def runs_of(schedule: Schedule, language: str) -> dict[str, object]:
     """Returns a schedule, its cron line in words, and its next runs by the clocks of its zone."""
     next_runs = local_times(schedule["next_runs_at"], schedule["time_zone"])
-    return {"schedule": schedule, "words": in_words(schedule["cron"], language), "next_runs": next_runs}
+    return {
+        "schedule": schedule,
+        "words": in_words(schedule["cron"], language),
+        "next_runs": next_runs,
+        "error": violation(schedule["last_error"] or ""),
+        "missed": [(runs["run_at"], runs["count"], violation(runs["reason"])) for runs in schedule["missed_runs"]],
+    }
 
 
 def local_times(times: Sequence[str], zone: str) -> Sequence[datetime]:

@@ -21,7 +21,14 @@
     form.requestSubmit();
   }
 
+  // To where an entry without a time moves by keys: tomorrow or, in another month or week, its first day.
+  function firstDay() {
+    const today = document.querySelector("td.today")?.dataset.day;
+    return today ? offset(today, 1) : document.querySelector("td[data-day]:not(.other)").dataset.day;
+  }
+
   function offset(day, days) {
+    if (!day) return days ? firstDay() : "";
     const date = new Date(`${day}T00:00Z`);
     date.setUTCDate(date.getUTCDate() + days);
     return date.toISOString().slice(0, 10);
@@ -67,7 +74,7 @@
     const entry = event.target.matches?.(".entry[draggable=true]") ? event.target : null;
     const days = { ArrowLeft: -1, ArrowRight: 1 }[event.key] ?? 0;
     const steps = { ArrowUp: 1, ArrowDown: -1 }[event.key] ?? 0;
-    if (!entry || !event.shiftKey || !(days || steps) || (days && !entry.dataset.day)) return;
+    if (!entry || !event.shiftKey || !(days || steps) || (days < 0 && !entry.dataset.day)) return;
     event.preventDefault();
     focused = entry.id;
     const priority = Math.min(10, Math.max(1, Number(entry.dataset.priority) + steps));

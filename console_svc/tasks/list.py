@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, Response
 
 from console_svc.site import Link, Page, get
 from console_svc.tasks.causes import FAILED, causes_of
+from console_svc.tasks.timeline import ENDED
 from console_svc.web.filters import Filter
 from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import language_of, text
@@ -26,7 +27,7 @@ from console_svc.web.live import Move
 from console_svc.web.paging import PAGE_SIZE
 from console_svc.web.sessions import Session, permitted
 from console_svc.web.values import number_of, pairs
-from contentgen import Task, TaskFilter, TaskStatus
+from contentgen import Task, TaskFilter, TaskOrder, TaskStatus
 
 STATES: Sequence[TaskStatus] = get_args(TaskStatus)
 REASONS: Sequence[str] = (
@@ -46,7 +47,13 @@ REASONS: Sequence[str] = (
 """Those that a form offers; the API may have more."""
 MAX_VIEW = 60
 """Characters of the name of a view."""
-_FIELDS = ("topic", "account", "worker", "label", "reason", "schedule", "after", "before", "zone")
+ORDERS: dict[str, TaskOrder] = {
+    text("oldest_first"): "create_time",
+    text("last_ended_first"): "end_time desc",
+    text("first_ended_first"): "end_time",
+}
+"""Orders beside the newest first, by their names in the address."""
+_FIELDS = ("topic", "account", "worker", "label", "reason", "schedule", "after", "before", "zone", "sort")
 _WORDS = re.compile(r"[,，\s]+")
 _LABELS = re.compile(r"[,，]\s*|\s{2,}|\n")
 
@@ -58,12 +65,15 @@ class TaskSearch(Form):
         typed = typed_of(data, _FIELDS)
         if not typed.keys() & {"after", "before"}:
             typed.pop("zone", None)
+        if typed.get("sort") not in ORDERS:
+            typed.pop("sort", None)
         super().__init__(typed, account=session.accounts.number)
         self.states = [state for state in STATES if state in data.getlist("status")]
         self.account_id = self.account()
         self.schedule_id = self.read("schedule", number_of, text("It should be a number, from 1."))
         problem = text("It should be key=value, several by comma.")
         self.labels = self.read("label", lambda labels: pairs(_LABELS.split(labels)), problem) or {}
+        self.sort = self.plain("sort")
         self.topic, self.worker = self.plain("topic"), self.plain("worker")
         self.reasons = [word.upper() for word in _WORDS.split(self.plain("reason")) if word]
         self.after, self.before = (
@@ -76,9 +86,16 @@ class TaskSearch(Form):
         return [*self.typed.items(), *(("status", state) for state in self.states)]
 
     @property
-    def narrow(self) -> bool:
-        """Tells whether there are conditions beside states and an account, which every form shows."""
-        return bool(self.typed.keys() - {"topic", "account", "zone"})
+    def listed(self) -> list[tuple[str, str]]:
+        """`query`, of those that the list has: in the order of ends only tasks that have ended."""
+        if not ORDERS.get(self.sort, "").startswith("end_time"):
+            return self.query
+        states = [("status", state) for state in ENDED if not self.states or state in self.states]
+        return [pair for pair in self.query if pair[0] != "status"] + states
+
+    def sorted_by(self, sort: str) -> str:
+        """Returns the query of the same tasks in another order; empty: the newest first."""
+        return urlencode([pair for pair in self.query if pair[0] != "sort"] + ([("sort", sort)] if sort else []))
 
     @property
     def by_cause(self) -> bool:
@@ -134,6 +151,7 @@ FILTERS = {
     "schedule": Filter(text("Schedule no.")),
     "after": Filter(text("Created from")),
     "before": Filter(text("until before")),
+    "sort": Filter(text("Order"), list(ORDERS)),
 }
 
 
@@ -142,7 +160,10 @@ class Tasks(Page):
 
     @get("/tasks", filters=FILTERS)
     async def show(self, request: Request, session: Session) -> Response:
-        """Lists tasks, the newest first. `page` is the API's token of a page. An id as topic leads to its task."""
+        """Lists tasks, the newest first or as `sort` says. `page` is the API's token of a page.
+
+        An id as topic leads to its task.
+        """
         search = TaskSearch(request.query_params, session)
         if TASK_ID.fullmatch(search.topic):
             return self._site.see(f"/tasks/{search.topic}")
@@ -152,7 +173,7 @@ class Tasks(Page):
         older = ""
         if not search.problems:
             listed = causes_of(session.client, search.account_id, search.query, **search.conditions())
-            counts = search.typed.keys() <= {"account"} and session.may("TaskService/GetTaskStats")
+            counts = search.typed.keys() <= {"account", "sort"} and session.may("TaskService/GetTaskStats")
             (tasks, older), causes, stats = await asyncio.gather(
                 _page(session, search, page_token),
                 permitted(search.by_cause and not page_token, listed),
@@ -161,16 +182,16 @@ class Tasks(Page):
         view = request.query_params.get("view", "").strip()[:MAX_VIEW]
         named = [*search.query, *([("view", view)] if view else [])]
         query = list(search.query)
-        if page_token and tasks:
-            query.append(("newest", tasks[0]["task_id"]))
-        if older and tasks:
-            query.append(("oldest", tasks[-1]["task_id"]))
+        if tasks and not search.sort:
+            query += [("newest", tasks[0]["task_id"])] if page_token else []
+            query += [("oldest", tasks[-1]["task_id"])] if older else []
         values = {
             "tasks": tasks,
             "search": search,
             "view": view,
             "max_view": MAX_VIEW,
             "states": STATES,
+            "orders": ORDERS,
             "counts": stats["counts"] if stats else None,
             "causes": causes,
             "reasons": REASONS,
@@ -194,8 +215,8 @@ class Tasks(Page):
             is_within = only in {"", task_id} and oldest <= task_id and (not newest or task_id <= newest)
             if not (is_within and search.meets(move.task)):
                 return ""
-            # where it has left the states of the page, its row says so if the page has it
-            is_known = bool(search.states) and move.task["status"] not in search.states
+            # where it has left the states of the page, or another order has its place, the page may have its row
+            is_known = bool(search.sort) or (bool(search.states) and move.task["status"] not in search.states)
             values = {"task": move.task, "moved": True, "known": is_known, "ticks": ticks, "session": session}
             render = partial(self._site.renderer.text, request, "tasks/row.html", values)
             return move.rendered(f"{key} {is_known}", render)
@@ -225,6 +246,7 @@ async def _page(session: Session, search: TaskSearch, page_token: str) -> tuple[
             search.states,
             page_token=page_token,
             page_size=PAGE_SIZE - len(tasks),
+            order_by=ORDERS.get(search.sort),
             **search.conditions(),
         )
         tasks += page["tasks"]

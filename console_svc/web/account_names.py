@@ -10,6 +10,7 @@ import re
 import time
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 
 from console_svc.web.forms import BadValue
@@ -26,6 +27,7 @@ MAX_NAMED = 10_000
 """Accounts that have names here, the oldest ones; the others go by their numbers."""
 MAX_OFFERED = 200
 """Accounts that a form offers; with more it takes what is typed."""
+_COMMA = re.compile(r"[,，、\n]")
 _NUMBERED = re.compile(r"(?:.*\(|#)(\d{1,18})\)?", re.DOTALL)
 
 
@@ -87,6 +89,16 @@ class AccountNames:
             problem = text("Several accounts have this name: {numbers}. Type the number.")
             raise BadValue(problem, numbers=", ".join(map(str, ids[:5])))
         return ids[0]
+
+    def typed_all(self, account_ids: Iterable[int]) -> str:
+        """Returns what people type for several accounts; one whose name has a comma goes by its number."""
+        names = {account_id: self.typed(account_id) for account_id in account_ids}
+        return ", ".join(str(number) if _COMMA.search(name) else name for number, name in names.items())
+
+    def numbers(self, typed: str) -> list[int]:
+        """Returns the accounts that stand in a text with commas between. Raises BadValue as `number` does."""
+        numbers = [self.number(part.strip()) for part in _COMMA.split(typed)]
+        return [number for number in numbers if number]
 
     @property
     def several(self) -> bool:

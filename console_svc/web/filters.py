@@ -9,8 +9,8 @@ from starlette.requests import Request
 
 from console_svc.web.language import Texts
 
-OTHERS = frozenset({"page", "before", "after", "zone", "sort", "view"})
-"""What an address says beside filters."""
+OTHERS = frozenset({"page", "before", "after", "zone", "sort", "view", "decided", "until"})
+"""What an address says beside filters: the last two what the desk may undo."""
 _OF_THE_WHOLE = frozenset({"page", "view"})
 """What does not hold any more where a filter is removed: a page's token, and the name of all together."""
 

@@ -39,8 +39,12 @@ _TEXTS = (
     text("must have no user and no password: deliveries are signed with the webhook's secret"),
     text("must have no fragment (#…), which is never sent"),
     text("must lead to an address that is allowed: {why}"),
+    text("missed, and not caught up"),
+    text("its last task, {task}, has not ended"),
+    text("of several at once only the first one runs"),
+    text("account {account} is deactivated and takes no submits; set `active` by UpdateAccount to undo that"),
 )
-"""Those of fields that forms have; the first one that fits is taken."""
+"""Those of fields that forms have, and why a schedule made no task; the first one that fits is taken."""
 
 
 _REASONS = (

@@ -416,8 +416,14 @@ def schedule(schedule: Document) -> Lines:
     yield "jitter", cells.duration(schedule["jitter"])
     yield "last run", cells.local_time(schedule["last_run_time"])
     yield "last task", cells.line(schedule["last_task_id"])
+    yield "missed runs", "\n".join(_missed_line(missed) for missed in schedule["missed_runs"])
     yield "create time", cells.local_time(schedule["create_time"])
     yield from _template_lines(schedule["template"])
+
+
+def _missed_line(missed: Document) -> str:
+    several = f" ({missed['count']})" if missed["count"] > 1 else ""
+    return f"{cells.local_time(missed['run_time'])}{several}  {cells.line(missed['reason'])}"
 
 
 def _template_lines(template: Document) -> Lines:

@@ -19,7 +19,7 @@ from contentgen.client.methods import (
     returns_if_found,
     returns_whether_found,
 )
-from contentgen.client.results import Comment, Content, ContentRevision, PublishStatus, ReviewStatus, Task
+from contentgen.client.results import Comment, Content, ContentRevision, PublishStatus, ReviewEvent, ReviewStatus, Task
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import content_service_pb2 as pb
@@ -222,6 +222,20 @@ class ContentMethods(Methods):
         """
         request = pb.ListCommentsRequest(content_id=content_id, page_size=page_size)
         return Pages(self._transport, self._stubs.contents.ListComments, request, lambda page: page.comments)
+
+    @lists(ReviewEvent)
+    def iter_review_events(self, content_id: int, *, page_size: int = PAGE_SIZE) -> Pages[pb.ReviewEvent]:
+        """Iterates over what became of a content's review, oldest first: decisions, taken back or not, and assignments.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist.
+
+        Example:
+            >>> for event in client.iter_review_events(content_id):
+            ...     print(event["event_time"], event["actor"], event["review_status"], event["comment"])
+        """
+        request = pb.ListReviewEventsRequest(content_id=content_id, page_size=page_size)
+        return Pages(self._transport, self._stubs.contents.ListReviewEvents, request, lambda page: page.events)
 
     @returns(Content)
     async def assign_review(self, content_id: int, assignee: str) -> pb.Content:

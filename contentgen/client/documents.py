@@ -47,6 +47,7 @@ _FIELDS = {
     "previous_secret_expires_at": "previous_secret_expire_time",
     "review_claim_expires_at": "review_claim_expire_time",
     "reviewed_at": "review_time",
+    "run_at": "run_time",
     "scheduled_at": "schedule_time",
     "started_at": "start_time",
     "submitted_at": "submit_time",

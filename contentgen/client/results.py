@@ -31,6 +31,7 @@ __all__ = [
     "LeftOutAsset",
     "Maintenance",
     "MessageTest",
+    "MissedRuns",
     "Overlap",
     "PendingReason",
     "PollStats",
@@ -38,6 +39,7 @@ __all__ = [
     "PublishPoolEntry",
     "PublishStatus",
     "Resolution",
+    "ReviewEvent",
     "ReviewStatus",
     "Schedule",
     "SubmitTemplate",
@@ -46,6 +48,7 @@ __all__ = [
     "TaskChange",
     "TaskEvent",
     "TaskHistoryPoint",
+    "TaskOrder",
     "TaskPage",
     "TaskProgress",
     "TaskStats",
@@ -64,6 +67,7 @@ CatchUp = Literal["skip", "one", "all"]
 Overlap = Literal["allow", "skip"]
 PublishStatus = Literal["pending", "publishing", "published", "failed"]
 Resolution = Literal["hour", "day"]
+TaskOrder = Literal["create_time desc", "create_time", "end_time desc", "end_time"]
 DeliveryStatus = Literal["pending", "delivered", "exhausted"]
 EventType = Literal[
     "task.ended",
@@ -346,6 +350,19 @@ class Comment(TypedDict):
     text: str
 
 
+class ReviewEvent(TypedDict):
+    """What became of a content's review: it was decided, the decision was taken back, or it was assigned."""
+
+    number: int
+    event_time: str
+    actor: str
+    review_status: ReviewStatus | None
+    """`pending_review`: the decision was taken back. None: it was assigned."""
+    comment: str | None
+    assignee: str | None
+    """Of an assignment: who was to review it from then on. None: nobody."""
+
+
 class PublishPoolEntry(TypedDict):
     """An entry of the publish pool."""
 
@@ -411,6 +428,16 @@ class SubmitTemplate(Brief):
     max_backoff: float | None
 
 
+class MissedRuns(TypedDict):
+    """Ticks of a schedule that made no task, of one moment and for one reason."""
+
+    run_at: str
+    """The latest of them."""
+    count: int
+    """101 stands for more, too."""
+    reason: str
+
+
 class Schedule(TypedDict):
     """A schedule, and its next ticks."""
 
@@ -430,6 +457,8 @@ class Schedule(TypedDict):
     last_task_id: str | None
     last_error: str | None
     """Why its last tick made no task."""
+    missed_runs: list[MissedRuns]
+    """The latest 20, the latest first; empty in lists."""
     created_at: str
 
 

@@ -15,6 +15,7 @@ from contentgen.client.results import (
     Task,
     TaskEvent,
     TaskHistoryPoint,
+    TaskOrder,
     TaskPage,
     TaskStats,
     TaskStatus,
@@ -141,14 +142,16 @@ class TaskMethods(Methods):
         account_id: int | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         limit: int = 50,
+        *,
+        order_by: TaskOrder | None = None,
         **more: Unpack[TaskFilter],
     ) -> list[task_pb2.Task]:
-        """Returns the newest tasks, `limit` at most. See `iter_tasks`.
+        """Returns the first tasks of `iter_tasks`, `limit` at most: the newest, without `order_by`.
 
         Example:
             >>> pending = client.list_tasks(account_id=1, status="pending")
         """
-        return await self._tasks(account_id, status, more, limit).first(limit)
+        return await self._tasks(account_id, status, more, limit, order_by).first(limit)
 
     @lists(Task)
     def iter_tasks(
@@ -157,14 +160,17 @@ class TaskMethods(Methods):
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         *,
         page_size: int = PAGE_SIZE,
+        order_by: TaskOrder | None = None,
         **more: Unpack[TaskFilter],
     ) -> Pages[task_pb2.Task]:
-        """Iterates over the status dicts of tasks, newest first, which it reads page by page.
+        """Iterates over the status dicts of tasks, which it reads page by page.
 
         Args:
             account_id: only of this account.
             status: only in this state, or in one of these.
             page_size: tasks a page, 1,000 at most.
+            order_by: by creation or by end, rising or, with `desc`, falling; by end: only tasks that have ended. None:
+                newest first.
             more: `labels`, `schedule_id`, `error_reasons`, `created_after`, `created_before`, `worker_id`, `topic`: the
                 conditions of `TaskFilter`.
 
@@ -175,7 +181,7 @@ class TaskMethods(Methods):
             >>> for task in client.iter_tasks(status=["failed", "timeout"], created_after="2026-01-31", topic="咖啡"):
             ...     print(task["task_id"], task["error"])
         """
-        return self._tasks(account_id, status, more, page_size)
+        return self._tasks(account_id, status, more, page_size, order_by)
 
     @plain
     async def get_task_page(
@@ -185,6 +191,7 @@ class TaskMethods(Methods):
         *,
         page_token: str = "",
         page_size: int = PAGE_SIZE,
+        order_by: TaskOrder | None = None,
         **more: Unpack[TaskFilter],
     ) -> TaskPage:
         """Returns one page of `iter_tasks`, and where the next one begins: for lists that somebody else turns over.
@@ -194,28 +201,38 @@ class TaskMethods(Methods):
         Args:
             account_id: only of this account.
             status: only in this state, or in one of these.
-            page_token: `next_page_token` of the page before, with the same conditions; empty: the first page.
+            page_token: `next_page_token` of the page before, with the same conditions and order; empty: the first page.
             page_size: tasks, 1,000 at most.
+            order_by: as in `iter_tasks`.
             more: as in `iter_tasks`.
 
         Raises:
             ValueError: a state that does not exist.
-            InvalidArgument: the token is none, or of other conditions.
+            InvalidArgument: the token is none, or of other conditions or another order.
 
         Example:
             >>> page = client.get_task_page(status="failed", page_size=50)
             >>> older = client.get_task_page(status="failed", page_size=50, page_token=page["next_page_token"])
         """
-        pages = self._tasks(account_id, status, more, page_size)
+        pages = self._tasks(account_id, status, more, page_size, order_by)
         pages.token = page_token
         tasks = await pages.next() or ()
         return {"tasks": [document(Task, task) for task in tasks], "next_page_token": pages.token}
 
     def _tasks(
-        self, account_id: int | None, status: TaskStatus | Sequence[TaskStatus] | None, more: TaskFilter, page_size: int
+        self,
+        account_id: int | None,
+        status: TaskStatus | Sequence[TaskStatus] | None,
+        more: TaskFilter,
+        page_size: int,
+        order_by: TaskOrder | None,
     ) -> Pages[task_pb2.Task]:
         request = pb.ListTasksRequest(
-            account_id=account_id or 0, statuses=task_statuses(status), filter=task_filter(more), page_size=page_size
+            account_id=account_id or 0,
+            statuses=task_statuses(status),
+            filter=task_filter(more),
+            page_size=page_size,
+            order_by=order_by or "",
         )
         return Pages(self._transport, self._stubs.tasks.ListTasks, request, lambda page: page.tasks)
 

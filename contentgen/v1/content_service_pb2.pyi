@@ -385,6 +385,50 @@ class Comment(_message.Message):
 Global___Comment: _TypeAlias = Comment  # noqa: Y015
 
 @_typing.final
+class ReviewEvent(_message.Message):
+    """What became of a content's review: it was decided, the decision was taken back, or it was assigned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REVIEW_STATUS_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    ASSIGNEE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """From 1, in the order in which they happened."""
+    actor: _builtins.str
+    """Who did it: the reviewer, else the name of the token, else `anonymous`."""
+    review_status: Global___ReviewStatus.ValueType
+    """Approved or rejected: decided so; pending: the decision was taken back; unspecified: it was assigned."""
+    comment: _builtins.str
+    """The comment of the decision; empty if there was none."""
+    assignee: _builtins.str
+    """Who was to review it from then on; empty: nobody. Only of an assignment."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """When that was."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+        review_status: Global___ReviewStatus.ValueType = ...,
+        comment: _builtins.str = ...,
+        assignee: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "assignee", b"assignee", "comment", b"comment", "event_time", b"event_time", "number", b"number", "review_status", b"review_status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewEvent: _TypeAlias = ReviewEvent  # noqa: Y015
+
+@_typing.final
 class PublishPoolEntry(_message.Message):
     """An entry of the publish pool."""
 
@@ -1097,6 +1141,64 @@ class ListCommentsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCommentsResponse: _TypeAlias = ListCommentsResponse  # noqa: Y015
+
+@_typing.final
+class ListReviewEventsRequest(_message.Message):
+    """Of which content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    page_size: _builtins.int
+    """Events a page: 0 means 50, above 1,000 means 1,000; negative is refused."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before, of the same content. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReviewEventsRequest: _TypeAlias = ListReviewEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListReviewEventsResponse(_message.Message):
+    """One page, oldest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReviewEvent]:
+        """Complete."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___ReviewEvent] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReviewEventsResponse: _TypeAlias = ListReviewEventsResponse  # noqa: Y015
 
 @_typing.final
 class AssignReviewRequest(_message.Message):

@@ -89,6 +89,11 @@ class ContentServiceStub(object):
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.ListCommentsRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListCommentsResponse.FromString,
                 _registered_method=True)
+        self.ListReviewEvents = channel.unary_unary(
+                '/contentgen.v1.ContentService/ListReviewEvents',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.ListReviewEventsRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListReviewEventsResponse.FromString,
+                _registered_method=True)
         self.AssignReview = channel.unary_unary(
                 '/contentgen.v1.ContentService/AssignReview',
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.AssignReviewRequest.SerializeToString,
@@ -317,6 +322,21 @@ class ContentServiceServicer(object):
     def ListComments(self, request, context):
         """Lists the comments of a content, oldest first, in pages. They are kept as long as the content. Only reads; never
         blocks.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+        `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReviewEvents(self, request, context):
+        """Lists what became of a content's review, oldest first, in pages: each decision, each that was taken back, each
+        assignment. What was approved without a review (`auto_approve`) was decided by nobody. They are kept as long as the
+        content. Only reads; never blocks.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
@@ -655,6 +675,11 @@ def add_ContentServiceServicer_to_server(servicer, server):
                     request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListCommentsRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_content__service__pb2.ListCommentsResponse.SerializeToString,
             ),
+            'ListReviewEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReviewEvents,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListReviewEventsRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.ListReviewEventsResponse.SerializeToString,
+            ),
             'AssignReview': grpc.unary_unary_rpc_method_handler(
                     servicer.AssignReview,
                     request_deserializer=contentgen_dot_v1_dot_content__service__pb2.AssignReviewRequest.FromString,
@@ -989,6 +1014,33 @@ class ContentService(object):
             '/contentgen.v1.ContentService/ListComments',
             contentgen_dot_v1_dot_content__service__pb2.ListCommentsRequest.SerializeToString,
             contentgen_dot_v1_dot_content__service__pb2.ListCommentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReviewEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/ListReviewEvents',
+            contentgen_dot_v1_dot_content__service__pb2.ListReviewEventsRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.ListReviewEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -151,6 +151,17 @@ class ContentServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see TaskService.
     """
+    ListReviewEvents: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ListReviewEventsRequest, _content_service_pb2.ListReviewEventsResponse]
+    """Lists what became of a content's review, oldest first, in pages: each decision, each that was taken back, each
+    assignment. What was approved without a review (`auto_approve`) was decided by nobody. They are kept as long as the
+    content. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
     AssignReview: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.AssignReviewRequest, _content_service_pb2.AssignReviewResponse]
     """Says who is to review a content, whatever its state. It bars nobody else from that, and changes neither its `etag`
     nor who holds it (ClaimReview). Blocks for one commit; safe to repeat.
@@ -483,6 +494,17 @@ class ContentServiceAsyncStub(ContentServiceStub):
     ListComments: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ListCommentsRequest, _content_service_pb2.ListCommentsResponse]  # type: ignore[assignment]
     """Lists the comments of a content, oldest first, in pages. They are kept as long as the content. Only reads; never
     blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
+    ListReviewEvents: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ListReviewEventsRequest, _content_service_pb2.ListReviewEventsResponse]  # type: ignore[assignment]
+    """Lists what became of a content's review, oldest first, in pages: each decision, each that was taken back, each
+    assignment. What was approved without a review (`auto_approve`) was decided by nobody. They are kept as long as the
+    content. Only reads; never blocks.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
@@ -873,6 +895,23 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_content_service_pb2.ListCommentsResponse, _abc.Awaitable[_content_service_pb2.ListCommentsResponse]]:
         """Lists the comments of a content, oldest first, in pages. They are kept as long as the content. Only reads; never
         blocks.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def ListReviewEvents(
+        self,
+        request: _content_service_pb2.ListReviewEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.ListReviewEventsResponse, _abc.Awaitable[_content_service_pb2.ListReviewEventsResponse]]:
+        """Lists what became of a content's review, oldest first, in pages: each decision, each that was taken back, each
+        assignment. What was approved without a review (`auto_approve`) was decided by nobody. They are kept as long as the
+        content. Only reads; never blocks.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.

@@ -97,6 +97,7 @@ class Schedule(_message.Message):
     LAST_TASK_ID_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
+    MISSED_RUNS_FIELD_NUMBER: _builtins.int
     schedule_id: _builtins.int
     """From 1; assigned by the scheduler, never reused."""
     account_id: _builtins.int
@@ -145,6 +146,10 @@ class Schedule(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
 
+    @_builtins.property
+    def missed_runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___MissedRuns]:
+        """The ticks that made no task, the latest first; the latest 20 entries are kept. Empty in ListSchedules."""
+
     def __init__(
         self,
         *,
@@ -163,14 +168,47 @@ class Schedule(_message.Message):
         last_task_id: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         last_error: _builtins.str = ...,
+        missed_runs: _abc.Iterable[Global___MissedRuns] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "jitter", b"jitter", "last_run_time", b"last_run_time", "template", b"template"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "catch_up", b"catch_up", "create_time", b"create_time", "cron", b"cron", "jitter", b"jitter", "last_error", b"last_error", "last_run_time", b"last_run_time", "last_task_id", b"last_task_id", "name", b"name", "next_run_times", b"next_run_times", "overlap", b"overlap", "paused", b"paused", "schedule_id", b"schedule_id", "template", b"template", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "catch_up", b"catch_up", "create_time", b"create_time", "cron", b"cron", "jitter", b"jitter", "last_error", b"last_error", "last_run_time", b"last_run_time", "last_task_id", b"last_task_id", "missed_runs", b"missed_runs", "name", b"name", "next_run_times", b"next_run_times", "overlap", b"overlap", "paused", b"paused", "schedule_id", b"schedule_id", "template", b"template", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Schedule: _TypeAlias = Schedule  # noqa: Y015
+
+@_typing.final
+class MissedRuns(_message.Message):
+    """Ticks that made no task, of one moment and for one reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_TIME_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many they are; 101 stands for more, too."""
+    reason: _builtins.str
+    """Why: missed and not caught up, its last task was open, or what the submit was refused with; up to 300 characters."""
+    @_builtins.property
+    def run_time(self) -> _timestamp_pb2.Timestamp:
+        """The latest of these ticks."""
+
+    def __init__(
+        self,
+        *,
+        run_time: _timestamp_pb2.Timestamp | None = ...,
+        count: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run_time", b"run_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "reason", b"reason", "run_time", b"run_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MissedRuns: _TypeAlias = MissedRuns  # noqa: Y015
 
 @_typing.final
 class CreateScheduleRequest(_message.Message):
@@ -344,7 +382,7 @@ class ListSchedulesResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def schedules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Schedule]:
-        """Paused ones too. Their templates have no `requirements`."""
+        """Paused ones too, without `missed_runs`. Their templates have no `requirements`."""
 
     def __init__(
         self,

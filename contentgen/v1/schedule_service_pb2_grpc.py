@@ -43,7 +43,8 @@ class ScheduleServiceStub(object):
     was there. `catch_up` says what becomes of it. Ticks of a paused schedule are not missed: there are none.
 
     REFUSALS. A tick's task may be refused, as a submit may: the account is inactive, the queue is full, the priority is
-    above the account's. Then the tick makes no task, `last_error` says why, and the schedule goes on at the next tick.
+    above the account's. Then the tick makes no task, `last_error` and `missed_runs` say why, and the schedule goes on at the
+    next tick.
     """
 
     def __init__(self, channel):
@@ -117,7 +118,8 @@ class ScheduleServiceServicer(object):
     was there. `catch_up` says what becomes of it. Ticks of a paused schedule are not missed: there are none.
 
     REFUSALS. A tick's task may be refused, as a submit may: the account is inactive, the queue is full, the priority is
-    above the account's. Then the tick makes no task, `last_error` says why, and the schedule goes on at the next tick.
+    above the account's. Then the tick makes no task, `last_error` and `missed_runs` say why, and the schedule goes on at the
+    next tick.
     """
 
     def CreateSchedule(self, request, context):
@@ -324,7 +326,8 @@ class ScheduleService(object):
     was there. `catch_up` says what becomes of it. Ticks of a paused schedule are not missed: there are none.
 
     REFUSALS. A tick's task may be refused, as a submit may: the account is inactive, the queue is full, the priority is
-    above the account's. Then the tick makes no task, `last_error` says why, and the schedule goes on at the next tick.
+    above the account's. Then the tick makes no task, `last_error` and `missed_runs` say why, and the schedule goes on at the
+    next tick.
     """
 
     @staticmethod

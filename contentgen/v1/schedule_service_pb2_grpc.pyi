@@ -44,7 +44,8 @@ class ScheduleServiceStub:
     was there. `catch_up` says what becomes of it. Ticks of a paused schedule are not missed: there are none.
 
     REFUSALS. A tick's task may be refused, as a submit may: the account is inactive, the queue is full, the priority is
-    above the account's. Then the tick makes no task, `last_error` says why, and the schedule goes on at the next tick.
+    above the account's. Then the tick makes no task, `last_error` and `missed_runs` say why, and the schedule goes on at the
+    next tick.
     """
 
     @_typing.overload
@@ -165,7 +166,8 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     was there. `catch_up` says what becomes of it. Ticks of a paused schedule are not missed: there are none.
 
     REFUSALS. A tick's task may be refused, as a submit may: the account is inactive, the queue is full, the priority is
-    above the account's. Then the tick makes no task, `last_error` says why, and the schedule goes on at the next tick.
+    above the account's. Then the tick makes no task, `last_error` and `missed_runs` say why, and the schedule goes on at the
+    next tick.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -282,7 +284,8 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
     was there. `catch_up` says what becomes of it. Ticks of a paused schedule are not missed: there are none.
 
     REFUSALS. A tick's task may be refused, as a submit may: the account is inactive, the queue is full, the priority is
-    above the account's. Then the tick makes no task, `last_error` says why, and the schedule goes on at the next tick.
+    above the account's. Then the tick makes no task, `last_error` and `missed_runs` say why, and the schedule goes on at the
+    next tick.
     """
 
     @_abc_1.abstractmethod

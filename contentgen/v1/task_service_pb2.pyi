@@ -556,14 +556,19 @@ class ListTasksRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SCHEDULE_ID_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Only of this account; 0: of all."""
     page_size: _builtins.int
     """Tasks a page: 0 means 50, above 1,000 means 1,000; negative is refused."""
     page_token: _builtins.str
-    """`next_page_token` of the page before, with the same filter. Empty: the first page."""
+    """`next_page_token` of the page before, with the same filter and order. Empty: the first page."""
     schedule_id: _builtins.int
     """Only those that this schedule submitted, deleted or not; 0: any."""
+    order_by: _builtins.str
+    """`create_time desc`: newest first; `create_time`: oldest first; `end_time desc`, `end_time`: only tasks that have
+    ended, the last or the first of them first. Empty: `create_time desc`. Anything else is refused.
+    """
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.TaskStatus.ValueType]:
         """Only in one of these states; none: in any. Duplicates count once; TASK_STATUS_UNSPECIFIED is refused."""
@@ -586,10 +591,11 @@ class ListTasksRequest(_message.Message):
         page_token: _builtins.str = ...,
         schedule_id: _builtins.int = ...,
         filter: Global___TaskFilter | None = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "filter", b"filter", "labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "schedule_id", b"schedule_id", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "filter", b"filter", "labels", b"labels", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "schedule_id", b"schedule_id", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -597,7 +603,7 @@ Global___ListTasksRequest: _TypeAlias = ListTasksRequest  # noqa: Y015
 
 @_typing.final
 class ListTasksResponse(_message.Message):
-    """One page, newest first."""
+    """One page, in the order of `order_by`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

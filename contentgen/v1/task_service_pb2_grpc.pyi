@@ -150,16 +150,17 @@ class TaskServiceStub:
       `INTERNAL`: see the service. A missing task is not an error.
     """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]
-    """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states at its own moment.
+    """Lists tasks in pages, newest first or as `order_by` says. Only reads; never blocks. Each page shows the states at
+    its own moment.
 
     A page takes milliseconds whatever the filter. With a label or a schedule and a second condition (another label, an
     account, states), or with an error's reason, a time, a worker or a topic, it examines up to 5,000 tasks that meet
     the rarest condition, and returns those that meet the others. So it may be short or empty with a `next_page_token`:
-    go on until that is empty.
+    go on until that is empty. In the order of ends that holds of any condition that more than 5,000 tasks meet.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, a field that differs from that of `filter`, or a `page_token` of
-      another list or filter.
+      another list, filter or order.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see the service. An account that does not exist has no tasks.
@@ -549,16 +550,17 @@ class TaskServiceAsyncStub(TaskServiceStub):
       `INTERNAL`: see the service. A missing task is not an error.
     """
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]  # type: ignore[assignment]
-    """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states at its own moment.
+    """Lists tasks in pages, newest first or as `order_by` says. Only reads; never blocks. Each page shows the states at
+    its own moment.
 
     A page takes milliseconds whatever the filter. With a label or a schedule and a second condition (another label, an
     account, states), or with an error's reason, a time, a worker or a topic, it examines up to 5,000 tasks that meet
     the rarest condition, and returns those that meet the others. So it may be short or empty with a `next_page_token`:
-    go on until that is empty.
+    go on until that is empty. In the order of ends that holds of any condition that more than 5,000 tasks meet.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, a field that differs from that of `filter`, or a `page_token` of
-      another list or filter.
+      another list, filter or order.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see the service. An account that does not exist has no tasks.
@@ -975,16 +977,17 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.ListTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListTasksResponse, _abc.Awaitable[_task_service_pb2.ListTasksResponse]]:
-        """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states at its own moment.
+        """Lists tasks in pages, newest first or as `order_by` says. Only reads; never blocks. Each page shows the states at
+        its own moment.
 
         A page takes milliseconds whatever the filter. With a label or a schedule and a second condition (another label, an
         account, states), or with an error's reason, a time, a worker or a topic, it examines up to 5,000 tasks that meet
         the rarest condition, and returns those that meet the others. So it may be short or empty with a `next_page_token`:
-        go on until that is empty.
+        go on until that is empty. In the order of ends that holds of any condition that more than 5,000 tasks meet.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, a field that differs from that of `filter`, or a `page_token` of
-          another list or filter.
+          another list, filter or order.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
           UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
           `INTERNAL`: see the service. An account that does not exist has no tasks.

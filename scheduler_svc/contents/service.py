@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -172,6 +173,17 @@ class ContentService(PublishPoolCalls):
         listed, token = page.cut(comments, _comment_message, attrgetter("number"))
         return pb.ListCommentsResponse(comments=listed, next_page_token=token)
 
+    async def ListReviewEvents(
+        self, request: pb.ListReviewEventsRequest, context: object
+    ) -> pb.ListReviewEventsResponse:
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
+            page = PageRequest.of(request, violations, "ListReviewEvents", request.content_id)
+        await self.check_ownership(request.content_id)
+        events = await self.reads.run(work.list_review_events, request.content_id, page.position or 0, page.limit)
+        listed, token = page.cut(events, partial(message_of, pb.ReviewEvent), attrgetter("number"))
+        return pb.ListReviewEventsResponse(events=listed, next_page_token=token)
+
     async def AssignReview(self, request: pb.AssignReviewRequest, context: object) -> pb.AssignReviewResponse:
         with Violations() as violations:
             violations.id("content_id", request.content_id)
@@ -198,7 +210,7 @@ class ContentService(PublishPoolCalls):
         return pb.BatchReviewContentsResponse(contents=map(_listed_content_message, contents))
 
     async def ReopenContent(self, request: pb.ReopenContentRequest, context: object) -> pb.ReopenContentResponse:
-        content = await self.writes.run(work.reopen_content, await self.own_content(request.content_id))
+        content = await self.writes.run(work.reopen_content, await self.own_content(request.content_id), _reviewer())
         return pb.ReopenContentResponse(content=_content_message(content))
 
     async def ClaimReview(self, request: pb.ClaimReviewRequest, context: object) -> pb.ClaimReviewResponse:

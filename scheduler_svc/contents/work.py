@@ -22,6 +22,7 @@ from scheduler_svc.domain.content import (
     ContentRevision,
     Review,
     ReviewDecision,
+    ReviewEvent,
     ReviewStatus,
 )
 from scheduler_svc.domain.errors import (
@@ -105,6 +106,14 @@ def list_comments(tx: Tx, content_id: int, after: int, limit: int) -> list[Comme
     return []
 
 
+def list_review_events(tx: Tx, content_id: int, after: int, limit: int) -> list[ReviewEvent]:
+    """Returns what became of a review, with numbers above `after`, oldest first. Raises NotFound."""
+    if events := tx.reviews.events(content_id, after, limit):
+        return events
+    get_content(tx, content_id)
+    return []
+
+
 def review_content(tx: Tx, review: Review) -> Content:
     """Decides a review; an approved content enters the publish pool.
 
@@ -158,7 +167,7 @@ def _supersede(tx: Tx, approved: Review) -> None:
         tx.reviews.supersede(content_id, approved.content_id)
 
 
-def reopen_content(tx: Tx, content_id: int) -> Content:
+def reopen_content(tx: Tx, content_id: int, actor: str) -> Content:
     """Takes a decision back, and the content out of the publish pool; one that waits for its review stays as it is.
 
     Raises NotFound, and InvalidState if a publisher has claimed it, or it is published.
@@ -168,7 +177,7 @@ def reopen_content(tx: Tx, content_id: int) -> Content:
     if content.review_status is ReviewStatus.PENDING_REVIEW:
         return content
     require_changeable(content_id, entries[content_id], "reopened")
-    tx.reviews.reopen(content_id)
+    tx.reviews.reopen(content_id, actor)
     predecessor_id = tx.reviews.regenerated(content_id)
     for predecessor in tx.contents.lock_listed([predecessor_id]).values() if predecessor_id else ():
         if predecessor.superseded_by_content_id == content_id:

@@ -296,6 +296,18 @@ class Comment:
 
 
 @dataclass(frozen=True, slots=True)
+class ReviewEvent:
+    """A decision; PENDING_REVIEW: it was taken back. None: an assignment."""
+
+    number: int
+    event_time: datetime
+    actor: str
+    review_status: ReviewStatus | None
+    comment: str = ""
+    assignee: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
     """A content as a reader sees it. `body` and `html_body` are empty if it comes from a list.
 

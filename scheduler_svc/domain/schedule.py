@@ -213,10 +213,11 @@ class Timing:
 
 
 class Plan(NamedTuple):
-    """The ticks that run now, oldest first, and what comes after them (None: nothing)."""
+    """The ticks that run now, oldest first, what comes after them (None: nothing), and those that are not caught up."""
 
     ticks: Sequence[datetime]
     following: Due | None
+    skipped: Sequence[datetime] = ()
 
 
 def plan(timing: Timing, catch_up: CatchUp, tick: datetime, now: datetime) -> Plan:
@@ -227,7 +228,8 @@ def plan(timing: Timing, catch_up: CatchUp, tick: datetime, now: datetime) -> Pl
     missed = [entry.tick for entry in due if now - entry.time > MISSED_AFTER]
     on_time = [entry.tick for entry in due[len(missed) :]]
     following = waits or timing.first_due(now)
-    return Plan(_chosen(catch_up, missed, on_time), following)
+    ticks = _chosen(catch_up, missed, on_time)
+    return Plan(ticks, following, tuple(tick for tick in missed if tick not in ticks))
 
 
 def _chosen(catch_up: CatchUp, missed: list[datetime], on_time: list[datetime]) -> list[datetime]:
@@ -272,6 +274,15 @@ class ScheduleChange:
     paused: bool | None = None
 
 
+class MissedRuns(NamedTuple):
+    """Ticks that made no task, of one moment and for one reason."""
+
+    tick: datetime
+    """The latest of them."""
+    n: int
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """A schedule. `next` is None while it is paused, and if no tick follows."""
@@ -284,6 +295,8 @@ class Schedule:
     last_run_time: datetime | None
     last_task_key: int | None
     last_error: str
+    missed_runs: Sequence[MissedRuns] = ()
+    """The latest first."""
 
     @property
     def timing(self) -> Timing:

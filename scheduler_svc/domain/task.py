@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -359,6 +359,31 @@ READY = 8
 """The kind of count of pending tasks that are due; 1 to 7 are the statuses."""
 SCHEDULED, BACKOFF, BARRED = 1, 2, 3
 """Why a task is delayed: its schedule_time, the wait before another attempt, a revoked lease that still exists."""
+
+
+class TaskOrder(StrEnum):
+    """The orders of a list, which indexes serve, as a request names them. That of creation is the order of the keys."""
+
+    NEWEST = "create_time desc"
+    OLDEST = "create_time"
+    LAST_ENDED = "end_time desc"
+    FIRST_ENDED = "end_time"
+
+    @property
+    def of_ends(self) -> bool:
+        """Whether only tasks that have ended are listed."""
+        return self in {TaskOrder.LAST_ENDED, TaskOrder.FIRST_ENDED}
+
+    @property
+    def rises(self) -> bool:
+        return self in {TaskOrder.OLDEST, TaskOrder.FIRST_ENDED}
+
+
+class EndPlace(NamedTuple):
+    """Where a task is in the order of ends."""
+
+    end_time: datetime
+    task_key: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ def read_token(token: str, *, parts: int, limit: int) -> list[object] | None:
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1_000
 MAX_PAGE_BYTES = 3 * 1024 * 1024
+MAX_MICROSECONDS = 253_402_300_800_000_000
+"""From 1970 to the year 10,000."""
 _MAX_TOKEN = 4_000
 """Characters: a position may be a name of 200 characters, and JSON may need twelve for one."""
 
@@ -76,6 +78,11 @@ class PageRequest(Generic[Position]):
     def of_names(cls, request: ListRequest, bad: Violations, *selection: object, default_size: int) -> PageRequest[str]:
         """Returns the same for a list whose positions are names."""
         return _read(request, bad, selection, _is_name, default_size)
+
+    @classmethod
+    def of_times(cls, request: ListRequest, bad: Violations, *selection: object) -> PageRequest[list[int]]:
+        """Returns the same for a list in the order of a time and a key, a position together; in microseconds."""
+        return _read(request, bad, selection, _is_time, DEFAULT_PAGE_SIZE)
 
     @classmethod
     def of_places(cls, request: ListRequest, bad: Violations, *selection: object) -> PageRequest[list[int]]:
@@ -162,6 +169,13 @@ def _is_place(position: object) -> TypeGuard[list[int]]:
         return False
     priority, key = position
     return type(priority) is int and MIN_PRIORITY <= priority <= MAX_PRIORITY and _is_key(key)
+
+
+def _is_time(position: object) -> TypeGuard[list[int]]:
+    if type(position) is not list or len(position) != 2:
+        return False
+    microseconds, key = position
+    return type(microseconds) is int and 0 < microseconds < MAX_MICROSECONDS and _is_key(key)
 
 
 def _is_name(position: object) -> TypeGuard[str]:

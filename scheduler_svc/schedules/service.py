@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -217,12 +218,16 @@ def _schedule_message(schedule: Schedule, next_ticks: Sequence[datetime]) -> pb.
         template=template,
         next_run_times=map(timestamp, next_ticks),
         jitter=duration(settings.jitter) if settings.jitter else None,
+        missed_runs=[
+            pb.MissedRuns(run_time=timestamp(missed.tick), count=missed.n, reason=missed.reason)
+            for missed in schedule.missed_runs
+        ],
         **{name: getattr(settings, name) for name in ("name", "cron", "time_zone", "catch_up", "overlap", "paused")},
     )
 
 
 def _listed_schedule_message(schedule: Schedule, next_ticks: Sequence[datetime]) -> pb.Schedule:
-    """Returns a schedule whose template has no `requirements`."""
-    message = _schedule_message(schedule, next_ticks)
+    """Returns a schedule without its missed runs, whose template has no `requirements`."""
+    message = _schedule_message(replace(schedule, missed_runs=()), next_ticks)
     message.template.ClearField("requirements")
     return message

@@ -14,12 +14,12 @@ from scheduler_svc.database.batch import Insert, UnnestedRows, array
 from scheduler_svc.database.statements import EACH_ACCOUNT, Statements, accounts, task
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.ids import KEY_MAX
-from scheduler_svc.domain.schedule import CatchUp, Due, Overlap, Schedule, ScheduleSettings
+from scheduler_svc.domain.schedule import CatchUp, Due, MissedRuns, Overlap, Schedule, ScheduleSettings
 from scheduler_svc.schedules.work import FiredSchedule, ScheduleTask
 
 _COLUMNS = """
     schedule_id, account_id, name, cron, time_zone, template, catch_up, overlap, jitter, paused, next_tick, due_time,
-    create_time, last_run_time, last_task_key, last_error
+    create_time, last_run_time, last_task_key, last_error, missed_runs
 """
 
 # Locked, so that the schedules of an account are counted and added by one transaction at a time.
@@ -95,11 +95,13 @@ _FIRED = UnnestedRows(
     last_run_time="timestamptz",
     last_task_key="bigint",
     last_error="text",
+    missed_runs="jsonb",
 )
 _RECORD_TICKS = sa.text(f"""
     UPDATE schedules AS s SET next_tick = r.next_tick, due_time = r.due_time, last_error = r.last_error,
         last_run_time = coalesce(r.last_run_time, s.last_run_time),
-        last_task_key = coalesce(r.last_task_key, s.last_task_key)
+        last_task_key = coalesce(r.last_task_key, s.last_task_key),
+        missed_runs = coalesce(r.missed_runs, s.missed_runs)
     FROM {_FIRED.source} WHERE s.schedule_id = r.schedule_id
 """)
 """Records what locked schedules did, and when they are due next."""
@@ -177,7 +179,23 @@ def _values(settings: ScheduleSettings) -> dict[str, Any]:
 
 def _schedule(*row: Any) -> Schedule:
     """Returns the schedule in a row of `_COLUMNS`."""
-    schedule_id, account_id, name, cron, zone, template, catch_up, overlap, jitter, paused, tick, due_time, *rest = row
+    (
+        schedule_id,
+        account_id,
+        name,
+        cron,
+        zone,
+        template,
+        catch_up,
+        overlap,
+        jitter,
+        paused,
+        tick,
+        due_time,
+        *rest,
+        missed,
+    ) = row
     settings = ScheduleSettings(name, cron, zone, bytes(template), CatchUp(catch_up), Overlap(overlap), jitter, paused)
     following = None if tick is None else Due(tick, due_time)
-    return Schedule(schedule_id, account_id, settings, following, *rest)
+    missed_runs = [MissedRuns(datetime.fromisoformat(tick), n, reason) for tick, n, reason in missed]
+    return Schedule(schedule_id, account_id, settings, following, *(*rest, missed_runs))

@@ -6,8 +6,9 @@ one task at most, whichever replica runs it and whenever it dies.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -21,6 +22,7 @@ from scheduler_svc.domain.schedule import (
     SHOWN_RUNS,
     Cron,
     Due,
+    MissedRuns,
     Overlap,
     Plan,
     Schedule,
@@ -48,7 +50,7 @@ class ScheduleTask(NamedTuple):
 
 
 class FiredSchedule(NamedTuple):
-    """What a schedule did: its next tick, its last task (None: as before), and why its last tick made none."""
+    """What a schedule did: its next tick, its last task (None: as before), and which ticks made none and why."""
 
     schedule_id: int
     next_tick: datetime | None
@@ -56,6 +58,8 @@ class FiredSchedule(NamedTuple):
     last_run_time: datetime | None
     last_task_key: int | None
     last_error: str
+    missed_runs: str | None = None
+    """JSON; None: as before."""
 
 
 ReadTemplate: TypeAlias = "Callable[[Settings, Schedule], NewTask]"
@@ -176,6 +180,9 @@ MAX_BATCH_WEIGHT = 2_000
 """KiB of templates, each task at least one: a transaction takes no further schedule beyond it."""
 MAX_ERROR = 2_000
 """Characters of `last_error`."""
+MAX_MISSED, MAX_REASON = 20, 300
+"""How many missed runs a schedule keeps, and characters of the reason of each."""
+NOT_CAUGHT_UP = "missed, and not caught up"
 ZONE_RETRY = timedelta(minutes=1)
 """When a tick is tried again whose time zone this machine does not know: another replica's may."""
 
@@ -188,6 +195,12 @@ class _Firing:
     plan: Plan
     error: str = ""
     last: Task | None = None
+    missed: list[MissedRuns] = field(default_factory=list)
+
+    def miss(self, ticks: Sequence[datetime], reason: str) -> None:
+        """Notes that these ticks make no task."""
+        if ticks:
+            self.missed.append(MissedRuns(ticks[-1], len(ticks), reason[:MAX_REASON]))
 
     @property
     def weight(self) -> int:
@@ -234,6 +247,7 @@ class Ticks:
                 template = self._read_template(firing.schedule)
             except DomainError as error:
                 firing.error = error.message
+                firing.miss(firing.plan.ticks, error.message)
                 continue
             ticks += [(firing, tick) for tick in firing.plan.ticks]
             items += [SubmitItem(self._traced(template)) for _ in firing.plan.ticks]
@@ -241,6 +255,7 @@ class Ticks:
         for (firing, tick), answer in zip(ticks, self._submits.run_group(tx, items) if items else (), strict=True):
             if isinstance(answer, DomainError):
                 firing.error = answer.message
+                firing.miss([tick], answer.message)
             else:
                 (firing.last,) = answer
                 firing.error = ""
@@ -260,7 +275,9 @@ def _firing(schedule: Schedule, now: datetime) -> _Firing:
     except UnknownZone as error:
         later = Plan((), Due(schedule.next.tick, now + ZONE_RETRY))
         return _Firing(schedule, later, f"this scheduler does not know the time zone {error}")
-    return _Firing(schedule, decided, "" if decided.ticks else "its last tick was missed, and is not caught up")
+    firing = _Firing(schedule, decided, "" if decided.ticks else NOT_CAUGHT_UP)
+    firing.miss(decided.skipped, NOT_CAUGHT_UP)
+    return firing
 
 
 def _bounded(firings: Sequence[_Firing]) -> list[_Firing]:
@@ -290,14 +307,22 @@ def _leave_out_overlaps(tx: Tx, firings: Sequence[_Firing]) -> None:
     for firing in alone:
         task = last.get(firing.schedule.last_task_key or 0)
         is_open = task is not None and task.status is Status.PENDING
-        firing.plan = firing.plan._replace(ticks=() if is_open else firing.plan.ticks[:1])
         if is_open:
             firing.error = f"its last task, {firing.schedule.last_task_id}, has not ended"
+        left_out = firing.plan.ticks[0 if is_open else 1 :]
+        firing.miss(left_out, firing.error or "of several at once only the first one runs")
+        firing.plan = firing.plan._replace(ticks=() if is_open else firing.plan.ticks[:1])
 
 
 def _record(firing: _Firing, now: datetime) -> FiredSchedule:
     tick, time = firing.plan.following or (None, None)
     key = None if firing.last is None else firing.last.task_key
+    missed = _missed_runs(firing) if firing.missed else None
     return FiredSchedule(
-        firing.schedule.schedule_id, tick, time, None if key is None else now, key, firing.error[:MAX_ERROR]
+        firing.schedule.schedule_id, tick, time, None if key is None else now, key, firing.error[:MAX_ERROR], missed
     )
+
+
+def _missed_runs(firing: _Firing) -> str:
+    entries = [*sorted(firing.missed, reverse=True), *firing.schedule.missed_runs][:MAX_MISSED]
+    return json.dumps([(missed.tick.isoformat(), missed.n, missed.reason) for missed in entries])

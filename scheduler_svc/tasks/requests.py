@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -13,7 +14,7 @@ from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.errors import existing
 from scheduler_svc.domain.ids import KEY_MAX, parse_task_id
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import MAX_LENGTHS, TaskFilter
+from scheduler_svc.domain.task import MAX_LENGTHS, EndPlace, Task, TaskFilter, TaskOrder
 from scheduler_svc.runtime import pages
 from scheduler_svc.runtime.access import caller
 from scheduler_svc.runtime.validation import MAX_ITEMS, MAX_NAME, Violations
@@ -62,6 +63,28 @@ def read_filter(request: _Request, bad: Violations, *, among: frozenset[Status] 
         topic=task_filter.topic,
     )
     return RequestedFilter(_either(request, "account_id", bad.account_filter, bad), conditions)
+
+
+def read_order(request: pb.ListTasksRequest, violations: Violations) -> TaskOrder:
+    try:
+        return TaskOrder(request.order_by or TaskOrder.NEWEST)
+    except ValueError:
+        violations.add("order_by", f"must be one of {', '.join(map(repr, map(str, TaskOrder)))}, or empty")
+        return TaskOrder.NEWEST
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def end_place(position: list[int] | None) -> EndPlace | None:
+    """Returns where a page of the order of ends goes on."""
+    return None if position is None else EndPlace(_EPOCH + position[0] * _MICROSECOND, position[1])
+
+
+def end_position(ended: Task | EndPlace) -> list[int]:
+    """Returns where it is, as a token has it."""
+    return [(cast(datetime, ended.end_time) - _EPOCH) // _MICROSECOND, ended.task_key]
 
 
 def _either(request: _Request, name: str, read: Callable[[str, Any], T], violations: Violations) -> T:

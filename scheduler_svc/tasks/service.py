@@ -17,7 +17,7 @@ from scheduler_svc.config import Settings
 from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
-from scheduler_svc.domain.task import ExistingTask, NewTask
+from scheduler_svc.domain.task import ExistingTask, NewTask, TaskFilter, TaskOrder
 from scheduler_svc.runtime.access import Context, caller, caller_trace
 from scheduler_svc.runtime.auditing import counts_resources, replaces
 from scheduler_svc.runtime.calls import Calls
@@ -29,7 +29,7 @@ from scheduler_svc.runtime.validation import MAX_DURATION, MAX_INT32, MAX_ITEMS,
 from scheduler_svc.tasks import change, messages, query, requests
 from scheduler_svc.tasks.bulk import Bulk
 from scheduler_svc.tasks.messages import new_task, read_period, task_edit
-from scheduler_svc.tasks.requests import read_filter
+from scheduler_svc.tasks.requests import end_place, end_position, read_filter, read_order
 from scheduler_svc.tasks.submit import SubmitCommitter, SubmitItem
 from scheduler_svc.tasks.tails import Tails
 from scheduler_svc.tasks.waits import PollWaiters, Waiters
@@ -110,10 +110,29 @@ class TaskService(TaskServiceServicer):
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: object) -> pb.ListTasksResponse:
         with Violations() as violations:
-            task_filter = read_filter(request, violations)
-            page = PageRequest.of(request, violations, "ListTasks", *task_filter.selection())
-        result = await self.reads.run(lambda tx: tx.task_reads.list(task_filter.wanted, page.position, page.limit))
+            task_filter, order = read_filter(request, violations), read_order(request, violations)
+            listed = ("ListTasks", *task_filter.selection(), *([] if order is TaskOrder.NEWEST else [order]))
+            if order.of_ends:
+                ends = PageRequest.of_times(request, violations, *listed)
+            else:
+                page = PageRequest.of(request, violations, *listed)
+        if order.of_ends:
+            return await self._list_ended(task_filter.wanted, ends, first_ended=order.rises)
+        result = await self.reads.run(
+            lambda tx: tx.task_reads.list(task_filter.wanted, page.position, page.limit, oldest_first=order.rises)
+        )
         tasks, token = page.cut(result.rows, messages.listed_task, attrgetter("task_key"), result.rest)
+        return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
+
+    async def _list_ended(
+        self, wanted: TaskFilter, page: PageRequest[list[int]], *, first_ended: bool
+    ) -> pb.ListTasksResponse:
+        behind = end_place(page.position)
+        result = await self.reads.run(
+            lambda tx: tx.task_reads.list_ended(wanted, behind, page.limit, first_ended=first_ended)
+        )
+        rest = result.rest and end_position(result.rest)
+        tasks, token = page.cut(result.rows, messages.listed_task, end_position, rest)
         return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
 
     async def CancelTask(self, request: pb.CancelTaskRequest, context: object) -> pb.CancelTaskResponse:

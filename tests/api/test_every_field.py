@@ -135,7 +135,7 @@ IGNORED = {
     *(f"entry.{field.name}" for field in PublishPoolEntry.DESCRIPTOR.fields),
     *(f"content.{field.name}" for field in Content.DESCRIPTOR.fields),
     *(f"schedule.{name}" for name in ("account_id", "next_run_times", "last_run_time", "last_task_id")),
-    *(f"schedule.{name}" for name in ("create_time", "last_error")),
+    *(f"schedule.{name}" for name in ("create_time", "last_error", "missed_runs")),
     *(f"webhook.{name}" for name in ("account_id", "last_error", "create_time", "previous_secret_expire_time")),
     *(f"channel.{name}" for name in ("destination", "last_error", "create_time")),
 } - CHANGEABLE

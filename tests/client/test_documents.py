@@ -139,7 +139,7 @@ PAIRS: dict[str, tuple[Any, type[Message]]] = {
     for message in [MESSAGES.get(kind.__name__, kind.__name__)]
 }
 """Each dict, and the message that it is made of, by the dict's name."""
-TEXTS = {"ChannelEvent", "EventType", "Language"}
+TEXTS = {"ChannelEvent", "EventType", "Language", "TaskOrder"}
 """What the protos have as texts."""
 STATES = {name: hint for name, hint in vars(results).items() if get_origin(hint) is Literal and name not in TEXTS}
 """The names of an enum's values, by the name of the enum."""

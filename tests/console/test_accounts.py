@@ -121,5 +121,12 @@ def test_accounts_go_by_name_and_the_whole_console_is_switched_to_one(place: Pla
     visitor.get("/accounts").says("晚报").lacks("<bdi>晨报</bdi></a>")
     visitor.get("/new").says(f'value="{other}" selected')
     visitor.post("/account", {"account": "nobody"}).says("No account has this name")
+    channel = {"url": "json://127.0.0.1:9", "event_types": "task.failed", "accounts": f"晨报，{other}、twins"}
+    visitor.get("/notifications/new").says('name="accounts" type="text" value="晚报"')
+    visitor.post("/notifications/new", channel).says("Several accounts have this name", 'value="晨报，')
+    made = visitor.post("/notifications/new", {**channel, "accounts": f"晨报，{other}、 "}).says('value="晨报, 晚报"')
+    assert made.url.rpartition("/")[2].isdigit(), made.text
+    visitor.get("/notifications").says("<bdi>晨报</bdi>", "<bdi>晚报</bdi>")
+    visitor.post(f"{made.url.removeprefix(place.console.url)}/delete", {})
     visitor.post("/account", {"all": "yes"})
     visitor.get("/tasks").says("of the evening", "of the morning")

@@ -96,7 +96,13 @@ class TestTeamwork:
         for address in ("/contents?assignee=me", "/review?assignee=me"):
             assert place.content(content_id)["title"] in anna.get(address).text
         anna.get("/contents?assignee=boris").says("No content is like that.")
-        anna.post(f"/contents/{content_id}/assign", {"assignee": ""}).lacks("To be reviewed by")
+        anna.post(f"/contents/{content_id}/assign", {"assignee": ""}).says(
+            "To be reviewed by anna", "No longer assigned to anybody"
+        )
+        place.client.review_content(content_id, approve=False, comment="too <long>")
+        place.client.reopen_content(content_id)
+        history = anna.get(f"/contents/{content_id}").text.partition('id="history"')[2]
+        assert 0 < history.index("The decision was taken back") < history.index("too &lt;long&gt;"), "the latest first"
 
     def test_a_rewrite_stands_beside_what_it_replaces(self, place: Place, anna: Visitor, content_id: int) -> None:
         task = place.client.regenerate_content(content_id, "shorter")

@@ -197,8 +197,12 @@ def test_what_the_schedulers_refuse_is_said_in_chinese(furnished: Place) -> None
 
 def test_an_address_says_which_of_its_filters_its_page_does_not_know(furnished: Place) -> None:
     visitor = furnished.visitor()
-    for path in ("/tasks?status=boiled", "/contents?review=x", "/pool?state=x", "/audit?colour=red", "/accounts?id=1"):
-        visitor.get(path).says("This page knows no such filter:", path.partition("?")[2], status=400)
+    for path in (
+        *("/tasks?status=boiled", "/contents?review=x", "/pool?state=x", "/audit?colour=red", "/accounts?id=1"),
+        *("/review?colour=red", "/review?category=no-such&colour=red"),
+    ):
+        visitor.get(path).says("This page knows no such filter:", path.rpartition("=")[0][-5:], status=400)
+    visitor.get("/review?decided=1&until=1").lacks("knows no such filter")
 
 
 def test_what_a_filter_has_set_is_taken_away_by_its_chip(furnished: Place) -> None:

@@ -202,6 +202,14 @@ def test_an_entry_is_moved_by_keys(place: Place, page: Page, content_id: int) ->
     expect(chip.locator(".priority")).to_have_text("P6")
     expect(chip).to_be_focused()
     assert _entry(place, content_id)["scheduled_at"] == _at(8).isoformat()
+    place.client.update_publish_pool_entry(content_id, unschedule=True)
+    page.reload()
+    page.locator(f".tray #entry-{content_id}").focus()
+    page.keyboard.press("Shift+ArrowDown")
+    expect(page.locator(f".tray #entry-{content_id} .priority")).to_have_text("P5")
+    page.keyboard.press("Shift+ArrowRight")
+    expect(page.locator(f"td[data-day='2031-05-01'] #entry-{content_id}")).to_be_focused()
+    assert _entry(place, content_id)["scheduled_at"] == _at(1).isoformat()
 
 
 def test_an_entry_that_is_moved_to_a_past_day_is_asked_about_and_taken_back(

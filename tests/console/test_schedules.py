@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from playwright.sync_api import Page, expect
 
 from console_svc.schedules.page import in_words
 from contentgen import ScheduledTask
-from tests.console.conftest import Place, present
+from contentgen.v1 import schedule_service_pb2 as pb
+from tests.console.conftest import Place, open_console, present
 from tests.harness.console import Visitor
 
 pytestmark = pytest.mark.browser
@@ -133,6 +136,25 @@ def test_a_refused_run_says_why(place: Place, operator: Visitor) -> None:
     answer = operator.post(f"/schedules/{schedule_id}/run", {}).says('class="notice"')
     assert answer.url.endswith(f"/schedules/{schedule_id}")
     assert f"/schedules/{schedule_id}" not in operator.get(f"/schedules?account={place.account}").text
+
+
+def test_runs_that_made_no_task_are_listed_with_their_reasons(tmp_path: Path) -> None:
+    schedule = pb.Schedule(
+        schedule_id=1,
+        account_id=1,
+        cron="0 9 * * *",
+        last_error="its last task, task-00000000000000a1, has not ended",
+        missed_runs=[
+            pb.MissedRuns(run_time=Timestamp(seconds=1_800_000_000), count=1, reason="the queue is <full>"),
+            pb.MissedRuns(run_time=Timestamp(seconds=1_700_000_000), count=3, reason="missed, and not caught up"),
+        ],
+    )
+    with open_console(tmp_path, GetSchedule=lambda *_: pb.GetScheduleResponse(schedule=schedule)) as console:
+        visitor = Visitor(console.url)
+        visitor.get("/language/zh-CN")
+        page = visitor.get("/schedules/1")
+    page.says("未生成任务的运行", "the queue is &lt;full&gt;", "另有 2 次在此之前", "已错过，未补跑")
+    page.says("上一个任务 task-00000000000000a1 尚未结束")
 
 
 def test_the_preview_follows_what_is_typed(place: Place, page: Page) -> None:

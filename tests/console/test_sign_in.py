@@ -135,12 +135,12 @@ def test_a_revoked_token_ends_its_live_pages(place: Place) -> None:
 def test_an_operator_revokes_a_token_and_its_session_ends(place: Place) -> None:
     file = place.stack.folder / "tokens"
     lines = file.read_text().splitlines()
-    tokens.write(file, *lines, tokens.line("former", "viewer"))
+    tokens.write(file, *lines, tokens.line("former", "viewer", [place.account]))
     place.scheduler.signal(signal.SIGHUP)
     wait_until(lambda: _known(place, "former-token"), within=PATIENCE_S, what="the token is known")
     visitor, operator = place.visitor("former-token"), place.visitor()
     page = operator.get("/tokens").says("former", "Revoke the tokens named former, for good?")
-    page.lacks("former-token", hash_of("former-token"))
+    page.says(f'title="#{place.account}" translate="no"><bdi>').lacks("former-token", hash_of("former-token"))
     operator.post("/tokens/revoke", {"name": "former"}).says(
         "The tokens named former are revoked.", "revoked by operator"
     )

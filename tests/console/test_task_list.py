@@ -70,6 +70,35 @@ def test_pages_skip_and_double_nothing_while_tasks_are_added(place: Place, opera
 def test_each_condition_is_in_the_address(place: Place, operator: Visitor, many: list[str], query: str, n: int) -> None:
     text = operator.get(f"/tasks?topic=many&{query}").text
     assert len(ROW.findall(text)) == min(n, 50)
+    assert re.search(r'name="schedule"[^>]+ inputmode="numeric"', text), "it is no account"
+
+
+def test_columns_sort_the_list_page_by_page(place: Place, operator: Visitor, many: list[str]) -> None:
+    """By links, without a script; views, filters and what is done with all keep the order."""
+    path, task_ids = "/tasks?topic=many&label=set%3D0&sort=oldest_first", []
+    operator.get(path).says(
+        'aria-sort="ascending"><a href="/tasks?topic=many&amp;label=set%3D0"', "Order: oldest first"
+    )
+    while path:
+        text = operator.get(path).text
+        task_ids += ROW.findall(text)
+        match = NEXT.search(text)
+        path = match[1].replace("&amp;", "&") if match else ""
+    assert task_ids == many[::2]
+    first, second = later(place, "sorted by end", 2)
+    later(place, "sorted by end, open")
+    place.client.cancel_task(second)
+    place.client.cancel_task(first)
+    page = operator.get("/tasks?topic=sorted+by+end&sort=last_ended_first").says(
+        '<option value="last_ended_first" selected'
+    )
+    assert ROW.findall(page.text) == [first, second]
+    assert page.hidden("chosen")["status"] == ["completed", "failed", "timeout", "cancelled"]
+    turned = operator.get("/tasks?topic=sorted+by+end&sort=first_ended_first").says(
+        'name="sort" value="first_ended_first"'
+    )
+    assert ROW.findall(turned.text) == [second, first]
+    operator.get("/tasks?topic=sorted+by+end&sort=priority").says("sort=priority", 'aria-sort="descending"')
 
 
 def test_a_view_is_an_address_with_a_name(operator: Visitor, many: list[str]) -> None:
@@ -77,6 +106,33 @@ def test_a_view_is_an_address_with_a_name(operator: Visitor, many: list[str]) ->
     assert len(ROW.findall(page.text)) == 50
     assert "view=Spring" in NEXT.findall(page.text)[0]
     operator.get("/tasks").lacks("Save this view")
+
+
+def test_back_leads_through_pages_and_filters_as_they_were(place: Place, many: list[str], page: Page) -> None:
+    """Also while rows move; the browser goes back, and no script puts a page together."""
+    page.goto("/tasks")
+    page.get_by_label("Topic").fill("many")
+    page.get_by_role("button", name="Show").click()
+    expect(page).to_have_url(re.compile("topic=many"))
+    expect(page.locator(f"tr#{many[-1]}")).to_be_visible()
+    filtered = page.url
+    page.get_by_role("link", name="Older").click()
+    expect(page.locator(f"tr#{many[-51]}")).to_be_visible()
+    second = page.url
+    page.locator(f"tr#{many[-51]}").get_by_role("link").click()
+    expect(page.get_by_text("Why it waits")).to_be_visible()
+    place.client.update_task(many[-51], priority=8)
+    for address, first in ((second, many[-51]), (filtered, many[-1])):
+        page.go_back()
+        expect(page).to_have_url(address)
+        expect(page.locator(f"tr#{first}")).to_be_visible()
+        expect(page.get_by_label("Topic")).to_have_value("many")
+        expect(page.locator("main")).to_have_count(1)
+    page.go_back()
+    expect(page).to_have_url(re.compile(r"/tasks$"))
+    page.go_forward()
+    expect(page).to_have_url(filtered)
+    expect(page.locator("tbody tr")).to_have_count(50)
 
 
 def test_a_view_is_saved_shown_and_removed(many: list[str], page: Page) -> None:

@@ -422,6 +422,12 @@ GOOD = [
         {**of(content="commented"), "page_size": 1},
         {"comments": [{"number": 1, "text": "first"}], "next_page_token": an_opaque_token},
     ),
+    Good("ListReviewEvents", of(content="approved"), {"events": [], "next_page_token": ""}),
+    Good(
+        "ListReviewEvents",
+        {**of(content="assigned"), "page_size": 1},
+        {"events": [{"number": 1, "actor": "anonymous", "assignee": "anna"}], "next_page_token": ""},
+    ),
     Good(
         "AssignReview",
         {**of(content="approved"), "assignee": "小王"},
@@ -484,6 +490,7 @@ BAD = [
     Bad("AddComment", {**of(content="approved"), "text": "字" * 2_001}, fields=("text",)),
     missing("AddComment", {"content_id": NOTHING, "text": "lost"}, "content"),
     Bad("ListComments", {"page_size": -1, "page_token": "?"}, fields=("content_id", "page_size", "page_token")),
+    Bad("ListReviewEvents", {"page_size": -1, "page_token": "?"}, fields=("content_id", "page_size", "page_token")),
     Bad("AssignReview", {"assignee": "n" * 201}, fields=("content_id", "assignee")),
     Bad("RegenerateContent", {}, fields=("content_id", "feedback")),
     Bad("RegenerateContent", {**of(content="approved"), "feedback": "字" * 2_001}, fields=("feedback",)),

@@ -109,6 +109,18 @@ class TestReopen:
         approved = await maker.review(content.content_id, reviewer="boris")
         assert (approved.reviewer, approved.publish_status) == ("boris", pb.PUBLISH_STATUS_PENDING)
         assert await maker.pooled() == [content.content_id]
+        for assignee in ("anna", "anna", ""):
+            await maker.contents.AssignReview(pb.AssignReviewRequest(content_id=content.content_id, assignee=assignee))
+        request = pb.ListReviewEventsRequest(content_id=content.content_id)
+        events = (await maker.contents.ListReviewEvents(request)).events
+        assert [(event.actor, event.review_status, event.comment, event.assignee) for event in events] == [
+            ("anna", decided.review_status, "a mistake", ""),
+            ("anonymous", pb.REVIEW_STATUS_PENDING_REVIEW, "", ""),
+            ("boris", pb.REVIEW_STATUS_APPROVED, "", ""),
+            ("anonymous", 0, "", "anna"),
+            ("anonymous", 0, "", ""),
+        ]
+        assert [event.event_time for event in (events[0], events[2])] == [decided.review_time, approved.review_time]
 
     async def test_what_waits_stays_as_it_is(self, maker: Maker) -> None:
         content = await maker(auto_approve=False)

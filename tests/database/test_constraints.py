@@ -45,7 +45,10 @@ METADATA = sa.MetaData()
 """The tables, as the first test finds them."""
 COMPLETED = {"status": 4, "end_time": NOW, "content_id": 1, "attempt": 1, "fence": 7, "lease_end": 1}
 STARTED = {"status": 3, "accept_time": NOW, "start_time": NOW}
-OF_CONTENTS = ("content_revisions", "content_assets", "content_assignments", "content_comments", "content_grams")
+OF_CONTENTS = (
+    *("content_revisions", "content_assets", "content_assignments", "content_comments", "content_grams"),
+    "content_reviews",
+)
 """Tables whose rows need a content, and are deleted with it."""
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     *((table, {}) for table in TABLES if table not in OF_CONTENTS),
@@ -125,6 +128,9 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("publish_attempts", {"published": True}, "publish_attempts_error"),
     ("content_revisions", {"number": 0}, "content_revisions_number"),
     ("content_comments", {"number": 0}, "content_comments_number"),
+    ("content_reviews", {"number": 0}, "content_reviews_number"),
+    ("content_reviews", {"review_status": 0}, "content_reviews_status"),
+    ("content_reviews", {"review_status": 4}, "content_reviews_status"),
     ("publish_pool", {"status": 0}, "publish_pool_status"),
     ("publish_pool", {"status": 5}, "publish_pool_status"),
     ("publish_pool", {"priority": 0}, "publish_pool_priority"),
@@ -162,6 +168,7 @@ PRIMARY_KEYS = {table: [columns[0]] for table, columns in relations().columns.it
     "attempt_logs": ["task_key", "attempt"],
     "content_revisions": ["content_id", "number"],
     "content_comments": ["content_id", "number"],
+    "content_reviews": ["content_id", "number"],
     "account_assets": ["sha256", "account_id"],
     "content_assets": ["content_id", "position"],
     "publish_attempts": ["content_id", "number"],

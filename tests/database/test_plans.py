@@ -30,7 +30,7 @@ from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
 from scheduler_svc.domain.publishing import PoolFilter, PoolPosition
 from scheduler_svc.domain.rollup import Resolution
-from scheduler_svc.domain.task import Brief, Task, TaskFilter
+from scheduler_svc.domain.task import Brief, EndPlace, Task, TaskFilter
 from scheduler_svc.domain.webhook import DeliveryStatus, EventType
 from scheduler_svc.domain.worker import RunningAttempt
 from scheduler_svc.leases.rows import EndedAttempt, LeaseChange, NamedLease, ReportedResult
@@ -67,7 +67,8 @@ _FILLED = f"""
     INSERT INTO tasks (task_key, account_id, status, priority, auto_approve, auto_retry, max_retries, timeout_ms,
             attempt, fence, lease_end, end_time, content_id)
         SELECT k, 1 + k % 5, CASE WHEN done THEN 4 ELSE 1 END, 5, true, true, 3, 60000, done::integer,
-            CASE WHEN done THEN 7 END, done::integer, CASE WHEN done THEN now() END, CASE WHEN done THEN k END
+            CASE WHEN done THEN 7 END, done::integer, CASE WHEN done THEN now() - k * interval '100 ms' END,
+            CASE WHEN done THEN k END
         FROM (SELECT k, k <= 20000 AS done FROM generate_series(1, {BACKLOG} + 30000) AS k) AS g;
     INSERT INTO task_payloads ({COLUMNS}, labels, request_id, traceparent)
         SELECT task_key, 'a topic', {NO_OTHER_TEXTS},
@@ -601,6 +602,10 @@ def tasks_of(wanted: TaskFilter) -> Page:
     return lambda before: lambda tx: tx.task_reads.list(wanted, before, PAGE)
 
 
+def oldest_tasks_of(wanted: TaskFilter) -> Page:
+    return lambda after: lambda tx: tx.task_reads.list(wanted, after, PAGE, oldest_first=True)
+
+
 def contents_of(scope: Scope) -> Page:
     return lambda before: lambda tx: tx.contents.list(scope, ContentFilter(), before, PAGE)
 
@@ -620,6 +625,7 @@ scopes = pytest.mark.parametrize("scope", [ALL, ONE, TWO], ids=["all", "an accou
 LISTS: dict[str, tuple[Page, int, int]] = {
     "all tasks": (tasks_of(TaskFilter()), 1_000, 1),
     "an account's tasks": (tasks_of(TaskFilter(ONE)), 1_000, 1),
+    "an account's tasks, the oldest first": (oldest_tasks_of(TaskFilter(ONE)), 90_000, 1),
     "completed tasks": (tasks_of(TaskFilter(statuses=COMPLETED)), 1_000, 1),
     "tasks of several states": (tasks_of(TaskFilter(statuses=COMPLETED | FAILED)), 1_000, 1),
     "an account's completed tasks": (tasks_of(TaskFilter(ONE, COMPLETED)), 1_000, 1),
@@ -742,6 +748,29 @@ def test_a_page_of_a_filter_examines_a_bounded_number(backlog: Backlog, what: st
         plans = backlog.plans(engine, filtered(what))
         assert len(plans) == 2 + bool(FILTERED[what].created_after or FILTERED[what].created_before)
         check(plans, MAX_BUFFERS_AN_EXAMINED_ROW * MAX_EXAMINED + MAX_BUFFERS_A_PAGE, scans={"leases"})
+
+
+ENDS: dict[str, tuple[TaskFilter, int]] = {
+    "all": (TaskFilter(), MAX_BUFFERS_A_PAGE),
+    "an account's failures": (TaskFilter(ONE, FAILED), MAX_BUFFERS_A_PAGE),
+    "an account's": (TaskFilter(ONE), MAX_BUFFERS_AN_EXAMINED_ROW * MAX_EXAMINED),
+    "two accounts' without a match": (TaskFilter(TWO, labels={"all": "x"}, topic="春天"), 90_000),
+}
+"""Lists in the order of ends, and what a page costs at the most."""
+
+
+@planned_anew
+@pytest.mark.parametrize("first_ended", [False, True])
+@pytest.mark.parametrize("what", ENDS)
+def test_a_page_of_ends_walks_along_their_index_or_sorts_few(backlog: Backlog, what: str, first_ended: bool) -> None:
+    wanted, most = ENDS[what]
+    for behind in (None, EndPlace(datetime.now(UTC) - timedelta(seconds=1_000), 10_000)):
+        work = partial(ends_behind, wanted, behind, first_ended)
+        check(backlog.plans(backlog.cold, work), most, scans={"leases"})
+
+
+def ends_behind(wanted: TaskFilter, behind: EndPlace | None, first_ended: bool, tx: Tx) -> bool:
+    return tx.task_reads.list_ended(wanted, behind, PAGE, first_ended=first_ended) is not None
 
 
 @planned_anew

@@ -264,7 +264,7 @@ def test_a_publisher_s_claim_overtakes_what_takes_the_decision_back(scheduling: 
         assert publish_pool.claim(tx, ALL, 1, LEASE, "paula")
 
     with pytest.raises(InvalidState) as refused:
-        overtaken(scheduling, publishes, lambda: scheduling.run(reviewing.reopen_content, content_id))
+        overtaken(scheduling, publishes, lambda: scheduling.run(reviewing.reopen_content, content_id, "anna"))
     assert refused.value.metadata["current_state"] == PublishStatus.PUBLISHING.label
 
 

@@ -19,7 +19,15 @@ from scheduler_svc.domain.errors import (
     QueueFull,
     TooManySchedules,
 )
-from scheduler_svc.domain.schedule import MAX_SCHEDULES, CatchUp, Overlap, Schedule, ScheduleChange, ScheduleSettings
+from scheduler_svc.domain.schedule import (
+    MAX_SCHEDULES,
+    CatchUp,
+    MissedRuns,
+    Overlap,
+    Schedule,
+    ScheduleChange,
+    ScheduleSettings,
+)
 from scheduler_svc.domain.task import Task
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.calls import Calls
@@ -28,7 +36,7 @@ from scheduler_svc.runtime.otel import OtelTracer
 from scheduler_svc.schedules import loop
 from scheduler_svc.schedules import work as application
 from scheduler_svc.schedules.service import read_template
-from scheduler_svc.schedules.work import Schedules, ShownSchedule, Ticks
+from scheduler_svc.schedules.work import MAX_MISSED, NOT_CAUGHT_UP, Schedules, ShownSchedule, Ticks
 from scheduler_svc.tasks import bulk as cleanup
 from scheduler_svc.transactions import Tx
 from tests.harness.database_faults import locked_rows
@@ -200,6 +208,8 @@ class TestMissed:
             assert ticking.ticks(schedules[catch_up]) == ticks
             read = ticking.read(schedules[catch_up])
             assert (next_of(read), bool(read.last_error)) == (at(15), not ticks)
+            skipped = [at(12), at(13), at(14)][: 3 - len(ticks)]
+            assert read.missed_runs == [MissedRuns(tick, len(skipped), NOT_CAUGHT_UP) for tick in skipped[-1:]]
         ticking.at(at(15))
         for catch_up, ticks in expected.items():
             assert ticking.ticks(schedules[catch_up]) == [*ticks, at(15)]
@@ -232,11 +242,14 @@ class TestOverlap:
         ticking.at(at(15))
         assert ticking.ticks(schedule) == [at(12), at(15)]
         assert ticking.read(schedule).last_error == ""
+        assert ticking.read(schedule).missed_runs == [MissedRuns(at(hour), 1, read.last_error) for hour in (14, 13)]
 
     def test_of_caught_up_ticks_one_runs(self, ticking: Ticking) -> None:
         schedule = ticking.create(overlap=Overlap.SKIP, catch_up=CatchUp.ALL)
         ticking.at(at(14))
         assert ticking.ticks(schedule) == [at(12)]
+        ((tick, n, reason),) = ticking.read(schedule).missed_runs
+        assert (tick, n, "several" in reason) == (at(14), 2, True)
 
     def test_a_deleted_last_task_is_not_open(self, ticking: Ticking) -> None:
         schedule = ticking.create(overlap=Overlap.SKIP)
@@ -260,9 +273,15 @@ class TestRefused:
         assert ticking.ticks(other) == [at(12)], "a refusal is its own schedule's only"
         with pytest.raises(AccountInactive):
             ticking.run(schedule)
+        for hour in range(13, 13 + MAX_MISSED):
+            ticking.at(at(0) + timedelta(hours=hour))
+        missed = ticking.read(schedule).missed_runs
+        assert [(run.n, "deactivated" in run.reason) for run in missed] == [(1, True)] * MAX_MISSED
+        assert [missed[0].tick, missed[-1].tick] == [at(0) + timedelta(hours=hour) for hour in (12 + MAX_MISSED, 13)]
         ticking.scheduling.change_account(1, active=True)
-        ticking.at(at(13))
-        assert ticking.ticks(schedule) == [at(13)]
+        latest = at(0) + timedelta(hours=13 + MAX_MISSED)
+        ticking.at(latest)
+        assert ticking.ticks(schedule) == [latest]
         assert ticking.read(schedule).last_error == ""
 
     def test_quotas_hold(self, ticking: Ticking) -> None:

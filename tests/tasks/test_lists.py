@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -21,12 +22,13 @@ from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptStarted, Change
 from scheduler_svc.domain.lifecycle import OPEN, RETRYABLE, RUNNING, Status
-from scheduler_svc.domain.task import AttemptProgress, Task, TaskFilter
+from scheduler_svc.domain.task import AttemptProgress, EndPlace, Task, TaskFilter
 from scheduler_svc.schema.privileges import relations
 from scheduler_svc.tasks import submit_checks as new_rows
 from scheduler_svc.tasks.query import task_stats
 from scheduler_svc.tasks.rows import FoundTasks
 from scheduler_svc.tasks.sql import lists as task_lists
+from scheduler_svc.transactions import Tx
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, later, new_task, released
 from tests.harness.waiting import PATIENCE_S, wait_until
@@ -71,22 +73,38 @@ def walk(scheduling: Scheduling) -> None:
         steps.step()
 
 
-def page_of(scheduling: Scheduling, wanted: TaskFilter, before: int | None = None) -> Page[Task, int]:
-    return scheduling.run(lambda tx: tx.task_reads.list(wanted, before, PAGE))
+def page_of(scheduling: Scheduling, wanted: TaskFilter, behind: int | None = None, **order: bool) -> Page[Task, int]:
+    return scheduling.run(lambda tx: tx.task_reads.list(wanted, behind, PAGE, **order))
 
 
 def batch_of(scheduling: Scheduling, wanted: TaskFilter, after: int = 0) -> FoundTasks:
     return scheduling.run(lambda tx: tx.task_reads.find(wanted, after, PAGE))
 
 
-def pages(scheduling: Scheduling, wanted: TaskFilter) -> list[int]:
+def pages(scheduling: Scheduling, wanted: TaskFilter, **order: bool) -> list[int]:
     keys: list[int] = []
-    before: int | None = None
-    while (page := page_of(scheduling, wanted, before)).rows or page.rest:
+    behind: int | None = None
+    while (page := page_of(scheduling, wanted, behind, **order)).rows or page.rest:
         assert page.rest is None or len(page.rows) < PAGE
         keys += [task.task_key for task in page.rows]
-        before = page.rest or keys[-1]
+        behind = page.rest or keys[-1]
     return keys
+
+
+def ends(scheduling: Scheduling, wanted: TaskFilter, *, first_ended: bool) -> list[EndPlace]:
+    places: list[EndPlace] = []
+    behind: EndPlace | None = None
+    while True:
+        page = scheduling.run(partial(ended_page, wanted, behind, first_ended))
+        if page == ([], None):
+            return places
+        assert page.rest is None or len(page.rows) < PAGE
+        places += [EndPlace(cast(datetime, task.end_time), task.task_key) for task in page.rows]
+        behind = page.rest or places[-1]
+
+
+def ended_page(wanted: TaskFilter, behind: EndPlace | None, first_ended: bool, tx: Tx) -> Page[Task, EndPlace]:
+    return tx.task_reads.list_ended(wanted, behind, PAGE, first_ended=first_ended)
 
 
 def batches(scheduling: Scheduling, wanted: TaskFilter) -> list[int]:
@@ -188,6 +206,31 @@ def test_conditions_without_an_index_find_the_same(
     assert expected or what.startswith("part"), "some match"
     assert batches(walked, wanted) == expected
     assert pages(walked, wanted) == expected[::-1]
+
+
+ORDERED: dict[str, TaskFilter] = {
+    "all": TaskFilter(),
+    "an account's failed ones": TaskFilter(Scope.of(1), frozenset({Status.FAILED, Status.PENDING})),
+    "those with a label": TaskFilter(labels={"team": "a"}),
+    "those with a topic and a label": TaskFilter(Scope((1, 2)), labels={"team": "a"}, topic="t"),
+    "those that are open": TaskFilter(statuses=OPEN),
+}
+
+
+@pytest.mark.parametrize("examined", [1, 5, task_lists.MAX_EXAMINED])
+@pytest.mark.parametrize("what", ORDERED)
+def test_each_order_lists_the_same_tasks(
+    walked: Scheduling, monkeypatch: pytest.MonkeyPatch, what: str, examined: int
+) -> None:
+    """`examined`: an order of ends sorts all that match, or walks along the ends."""
+    monkeypatch.setattr(task_lists, "MAX_EXAMINED", examined)
+    wanted = ORDERED[what]
+    newest = pages(walked, wanted)
+    assert pages(walked, wanted, oldest_first=True) == newest[::-1]
+    tasks = walked.run(lambda tx: tx.task_reads.listed(newest))
+    ended = sorted((task.end_time, key) for key, task in tasks.items() if task.end_time)
+    for first_ended, expected in ((True, ended), (False, ended[::-1])):
+        assert ends(walked, wanted, first_ended=first_ended) == expected
 
 
 def test_tasks_of_a_time_are_found_without_later_and_earlier_ones(

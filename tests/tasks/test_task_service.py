@@ -374,6 +374,11 @@ GOOD = [
         {"account_id": OWN, "page_size": 1, **OTHER_PAGE},
         {"tasks": [{"task_id": a_task_id}], "next_page_token": ""},
     ),
+    Good(
+        "ListTasks",
+        {**of(account="failed"), "statuses": ["TASK_STATUS_FAILED"], "order_by": "end_time desc"},
+        {"tasks": [of(task="failed")], "next_page_token": ""},
+    ),
     Good("ListTasks", {"account_id": NOTHING, "page_size": 2_147_483_647}, {"tasks": [], "next_page_token": ""}),
     Good(
         "ListTasks",
@@ -504,6 +509,8 @@ BAD = [
     Bad("BatchGetTasks", {"task_ids": [NO_TASK] * 1_001}, fields=("task_ids",)),
     Bad("BatchGetTasks", {"task_ids": [NO_TASK, ""]}, fields=("task_ids[1]",)),
     Bad("ListTasks", {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
+    Bad("ListTasks", {"order_by": "priority desc"}, fields=("order_by",)),
+    Bad("ListTasks", {"order_by": "end_time", **OTHER_PAGE}, fields=("page_token",)),
     Bad("ListTasks", {"statuses": ["TASK_STATUS_UNSPECIFIED"]}, fields=("statuses[0]",)),
     Bad("ListTasks", {"labels": {str(i): "" for i in range(33)}}, fields=("labels",)),
     Bad("ListTaskEvents", {**of(task="pending"), **OTHER_PAGE}, fields=("page_token",)),

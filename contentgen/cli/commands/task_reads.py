@@ -16,7 +16,7 @@ from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, TaskId, T
 from contentgen.cli.output import Document, document, fields, table
 from contentgen.cli.values import option
 from contentgen.client.documents import TASK_STATUS, label
-from contentgen.client.results import Resolution
+from contentgen.client.results import Resolution, TaskOrder
 
 PerPeriod = Annotated[Resolution | None, option("Show each hour or day instead.", "--by")]
 Since = Annotated[
@@ -26,6 +26,12 @@ Since = Annotated[
     ),
 ]
 Until = Annotated[str | None, option("With --by: up to then. Default: now.", metavar="TIME")]
+OrderBy = Annotated[
+    TaskOrder | None,
+    option(
+        'By creation or by end; "desc" is falling. By end: only those that have ended. Default: "create_time desc".'
+    ),
+]
 Attempt = Annotated[int | None, option("Only of this attempt.", metavar="N", min=1)]
 
 command = Commands()
@@ -58,15 +64,22 @@ def status(session: Session, task_ids: TaskIds) -> int:
     "contentgen task list --schedule 3 --status failed",
     "contentgen task list --since 2026-01-31 --reason CREATOR_TIMEOUT --worker w1",
     "contentgen task list --topic 咖啡",
+    "contentgen task list --order-by 'end_time desc'",
     "contentgen task list --all",
     "contentgen --output jsonl task list --label campaign=spring | jq -r .task_id",
 )
 @selects
 def list_(
-    session: Session, limit: Limit = None, all_: All = False, page_token: PageToken = "", *, selection: Selection
+    session: Session,
+    limit: Limit = None,
+    all_: All = False,
+    page_token: PageToken = "",
+    order_by: OrderBy = None,
+    *,
+    selection: Selection,
 ) -> None:
-    """List tasks, the newest first."""
-    pages = session.client.iter_tasks(**selection.filter)
+    """List tasks, the newest first or as --order-by says."""
+    pages = session.client.iter_tasks(order_by=order_by, **selection.filter)
     write_list(session, pages, tables.TASKS, "tasks", limit, all_, page_token)
 
 

@@ -9,14 +9,25 @@ import sqlalchemy as sa
 
 from scheduler_svc.database.statements import EACH_ACCOUNT, Statements, accounts
 from scheduler_svc.domain.account import Scope
-from scheduler_svc.domain.content import Review, ReviewStatus
+from scheduler_svc.domain.content import Review, ReviewEvent, ReviewStatus
 from scheduler_svc.domain.task import DEFAULT_PRIORITY
 
 _WAITS = f"review_status = {ReviewStatus.PENDING_REVIEW}"
 """The condition of the indexes of what waits, and spelt like it."""
 _NOT_HELD = "review_holder = NULL, review_claim_expire_time = NULL"
 
+
+def _noted(actor: str, status: str, text: str) -> str:
+    """Returns the insert of an event of a locked content, of these expressions."""
+    return f"""
+        INSERT INTO content_reviews (content_id, number, actor, review_status, text)
+        SELECT :content_id, 1 + coalesce(max(number), 0), {actor}, {status}, {text}
+        FROM content_reviews WHERE content_id = :content_id
+    """
+
+
 _DECIDE = sa.text(f"""
+    WITH noted AS ({_noted(":reviewer", ":outcome", ":comment")})
     UPDATE contents SET review_status = :outcome, review_comment = :comment, reviewer = :reviewer, review_time = now(),
         {_NOT_HELD}, etag = gen_random_uuid()
     WHERE content_id = :content_id
@@ -33,7 +44,8 @@ _OFFER_CONTENT = sa.text(f"""
 """Adds a content to the publish pool."""
 
 _REOPEN = sa.text(f"""
-    WITH entry AS (DELETE FROM publish_pool WHERE content_id = :content_id)
+    WITH entry AS (DELETE FROM publish_pool WHERE content_id = :content_id),
+        noted AS ({_noted(":actor", str(int(ReviewStatus.PENDING_REVIEW)), "''")})
     UPDATE contents SET review_status = {ReviewStatus.PENDING_REVIEW}, review_comment = '', reviewer = '',
         review_time = NULL, {_NOT_HELD}, etag = gen_random_uuid()
     WHERE content_id = :content_id
@@ -96,6 +108,8 @@ _SUPERSEDE = sa.text("""
 _WITHDRAW = sa.text("DELETE FROM publish_pool WHERE content_id = :content_id")
 """Takes a locked content out of the publish pool."""
 
+_NOTE_ASSIGNMENT = sa.text(_noted(":assigner", "NULL", ":assignee"))
+"""Notes who is to review a locked content."""
 _ASSIGN = sa.text("""
     INSERT INTO content_assignments (content_id, assignee, assigner) VALUES (:content_id, :assignee, :assigner)
     ON CONFLICT (content_id) DO UPDATE
@@ -104,6 +118,12 @@ _ASSIGN = sa.text("""
 """Says who is to review a content."""
 _UNASSIGN = sa.text("DELETE FROM content_assignments WHERE content_id = :content_id")
 """Says that nobody is."""
+
+_LIST_EVENTS = sa.text("""
+    SELECT number, event_time, actor, review_status, text FROM content_reviews
+    WHERE content_id = :content_id AND number > :after ORDER BY number LIMIT :limit
+""")
+"""Reads what became of a content's review, oldest first."""
 
 _RELEASE_REVIEW = sa.text(f"UPDATE contents SET {_NOT_HELD} WHERE content_id = :content_id")
 """Ends the claim of the review of a locked content."""
@@ -125,8 +145,8 @@ class Reviews(Statements):
         """Puts a content into the publish pool, with its task's priority, and its time unless another is given."""
         self._run(_OFFER_CONTENT, content_id=content_id, schedule_time=schedule_time)
 
-    def reopen(self, content_id: int) -> None:
-        self._run(_REOPEN, content_id=content_id)
+    def reopen(self, content_id: int, actor: str) -> None:
+        self._run(_REOPEN, content_id=content_id, actor=actor)
 
     def regenerated(self, content_id: int) -> int | None:
         """Returns the content in whose place this one was written; None if it is not known."""
@@ -155,10 +175,20 @@ class Reviews(Statements):
 
     def assign(self, content_id: int, assignee: str, assigner: str) -> None:
         """Says who is to review a content; empty: nobody."""
+        self._run(_NOTE_ASSIGNMENT, content_id=content_id, assignee=assignee, assigner=assigner)
         if assignee:
             self._run(_ASSIGN, content_id=content_id, assignee=assignee, assigner=assigner)
         else:
             self._run(_UNASSIGN, content_id=content_id)
 
+    def events(self, content_id: int, after: int, limit: int) -> list[ReviewEvent]:
+        return self._all(_event, _LIST_EVENTS, content_id=content_id, after=after, limit=limit)
+
     def release(self, content_id: int) -> None:
         self._run(_RELEASE_REVIEW, content_id=content_id)
+
+
+def _event(number: int, event_time: datetime, actor: str, status: int | None, text: str) -> ReviewEvent:
+    if status is None:
+        return ReviewEvent(number, event_time, actor, None, assignee=text)
+    return ReviewEvent(number, event_time, actor, ReviewStatus(status), text)

@@ -7,12 +7,15 @@ Then a page walks by one of the conditions and examines at most `MAX_EXAMINED` t
 brings it furthest: one that few tasks meet, if there is one.
 
 A page is from `low` to below `high`. Newest first it is read from its upper end, oldest first from the lower.
+
+In the order of ends, all tasks that meet the rarest condition are sorted if a page may examine so many. Otherwise a
+page walks along the index of ends, and examines as many of those.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,7 +25,7 @@ from scheduler_svc.database.batch import array
 from scheduler_svc.database.statements import EACH_ACCOUNT, accounts, leased
 from scheduler_svc.domain.ids import KEY_MAX, SEQUENCE_BITS, make_key
 from scheduler_svc.domain.lifecycle import RUNNING, Status
-from scheduler_svc.domain.task import TaskFilter
+from scheduler_svc.domain.task import EndPlace, TaskFilter
 
 MAX_EXAMINED = 5_000
 """Tasks that a page examines for a match: some 20 ms, with a topic some 50."""
@@ -80,6 +83,18 @@ class Span(NamedTuple):
         if misdated > MAX_MISDATED:
             return Span()
         return Span(min(self.low, lowest), max(self.high, highest + 1)) if lowest and highest else self
+
+    def behind(self, key: int | None, *, oldest_first: bool) -> Span:
+        """Returns what is left behind a task; None: all."""
+        if key is None:
+            return self
+        return self._replace(low=max(self.low, key + 1)) if oldest_first else self._replace(high=min(self.high, key))
+
+    def unread(self, read: Span) -> int | None:
+        """Returns the key behind which a page goes on that has read that part; None: it has read all."""
+        if read.high < self.high:
+            return read.high - 1
+        return read.low if read.low > self.low else None
 
 
 _MARGIN_S = CLOCK_MARGIN.total_seconds() + 0.001
@@ -230,12 +245,18 @@ def _examined(query: ListQuery) -> list[str]:
 
 def _row_conditions(table: str, query: ListQuery) -> list[str]:
     """Returns the filter of a task's own row and lease, as a condition on its key."""
+    conditions = _own_conditions(query)
+    return [_own_row(table, conditions)] if conditions else []
+
+
+def _own_conditions(query: ListQuery) -> list[str]:
+    """Returns the filter of a task's own row and lease, on a row `t`."""
     conditions = _examined(query)
     if query.of_accounts:
         conditions.append("t.account_id = ANY(CAST(:accounts AS bigint[]))")
     if query.statuses:
         conditions.append("(" + " OR ".join(_has_status(status) for status in query.statuses) + ")")
-    return [_own_row(table, conditions)] if conditions else []
+    return conditions
 
 
 def _own_row(table: str, conditions: Iterable[str]) -> str:
@@ -308,3 +329,31 @@ def _span(table: str, columns: Sequence[str], same: Sequence[str], query: ListQu
     order = ", ".join(f"{column}{query.order}" for column in names)
     low, high = (", ".join((*same, end)) for end in (":low", ":high"))
     return f"({row}) >= ({low}) AND ({row}) < ({high}) ORDER BY {order}"
+
+
+FIRST_END, LAST_END = EndPlace(datetime.min.replace(tzinfo=UTC), 0), EndPlace(datetime.max.replace(tzinfo=UTC), KEY_MAX)
+
+
+def ended(query: ListQuery, walk: int | None) -> str:
+    """Returns a query of the first `limit` matching keys in the order of ends, behind a place and up to `last`.
+
+    All tasks that this walk finds are sorted. None: it walks along the index of ends.
+    """
+    if walk is not None:
+        return f"SELECT t.task_key {_ends(query, f't.task_key = ANY(ARRAY({keys(query, walk)})) AND ')} LIMIT :rows"
+    keyed = [mark.has("{of}") for mark in _marks(query)] + ([_TOPIC] if query.of_topic else [])
+    last = f"(t.end_time, t.task_key) {'<=' if query.oldest_first else '>='} (:last_time, :last_key)"
+    return f"SELECT t.task_key {_ends(query, _and([*_of('t', keyed), *_own_conditions(query), last]))} LIMIT :rows"
+
+
+@lru_cache(maxsize=2)
+def last_examined(query: ListQuery) -> sa.TextClause:
+    """Finds how far a page reads if it walks along the index of ends."""
+    return sa.text(f"SELECT t.end_time, t.task_key {_ends(query, '')} OFFSET :skipped LIMIT 1")
+
+
+def _ends(query: ListQuery, conditions: str) -> str:
+    """Returns the tasks behind a place in the order of ends."""
+    behind = f"(t.end_time, t.task_key) {'>' if query.oldest_first else '<'} (:end_time, :task_key)"
+    order = f"t.end_time{query.order}, t.task_key{query.order}"
+    return f"FROM tasks AS t WHERE {conditions}t.end_time IS NOT NULL AND {behind} ORDER BY {order}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
@@ -15,8 +16,8 @@ from scheduler_svc.database.batch import UnnestedRows, array
 from scheduler_svc.database.statements import EACH_ACCOUNT, Page, Statements, accounts, payload
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.ids import KEY_MAX
-from scheduler_svc.domain.lifecycle import RetryBackoff, Status
-from scheduler_svc.domain.task import AttemptProgress, Task, TaskError, TaskEvent, TaskFilter, TraceContext
+from scheduler_svc.domain.lifecycle import ENDED, RetryBackoff, Status
+from scheduler_svc.domain.task import AttemptProgress, EndPlace, Task, TaskError, TaskEvent, TaskFilter, TraceContext
 from scheduler_svc.schema.payloads import BRIEF, BRIEF_WIDTH, LISTED_BRIEF, brief
 from scheduler_svc.tasks.rows import FoundTasks, WaitsFor
 from scheduler_svc.tasks.sql import lists
@@ -116,30 +117,49 @@ class TaskReads(Statements):
         """Returns these tasks by key; those that do not exist are missing."""
         return {row.task_key: _task(row) for row in self._named_rows(_GET_TASKS, keys=array("bigint", keys))}
 
-    def list(self, wanted: TaskFilter, before: int | None, limit: int) -> Page[Task, int]:
-        """Returns the tasks without requirements, newest first, with keys below `before`; `rest` is a key.
+    def list(
+        self, wanted: TaskFilter, behind: int | None, limit: int, *, oldest_first: bool = False
+    ) -> Page[Task, int]:
+        """Returns the tasks without requirements behind that key, newest or oldest first; `rest` is a key.
 
         Returns at most `limit`: fewer, with more to come, if it would have to examine too many that do not match.
         """
-        span = self._span(wanted)
-        if before is not None:
-            span = span._replace(high=min(span.high, before))
-        query = ListQuery.of(wanted)
+        span = self._span(wanted).behind(behind, oldest_first=oldest_first)
+        query = ListQuery.of(wanted, oldest_first=oldest_first)
         walk, read = self._walk(query, wanted, span)
         rows = list(self._named_rows(_page(query, walk), **lists.values(wanted), **read._asdict(), limit=limit))
-        return Page([_task(row) for row in rows], read.low if read.low > span.low and len(rows) < limit else None)
+        return Page([_task(row) for row in rows], span.unread(read) if len(rows) < limit else None)
+
+    def list_ended(
+        self, wanted: TaskFilter, behind: EndPlace | None, limit: int, *, first_ended: bool = False
+    ) -> Page[Task, EndPlace]:
+        """Returns those that have ended, as `list` does, by their ends: the last or the first of them first."""
+        filtered = ListQuery.of(wanted, oldest_first=first_ended) != ListQuery(oldest_first=first_ended)
+        wanted = replace(wanted, statuses=(wanted.statuses or ENDED) & ENDED)
+        if not wanted.statuses:
+            return Page([], None)
+        query, span = ListQuery.of(wanted, oldest_first=first_ended), self._span(wanted)
+        first, last = (lists.FIRST_END, lists.LAST_END) if first_ended else (lists.LAST_END, lists.FIRST_END)
+        place = (behind or first)._asdict()
+        walk, read = self._examined(query, wanted, span) if filtered else (None, span)
+        if filtered and read != span:
+            walk, skipped = None, lists.MAX_EXAMINED - 1
+            end = self._row(lists.last_examined(ListQuery(oldest_first=first_ended)), **place, skipped=skipped)
+            last = EndPlace(*end) if end else last
+        bounds = {**place, "last_time": last.end_time, "last_key": last.task_key, **span._asdict()}
+        page = _ended_page(query, walk)
+        rows = list(self._named_rows(page, **lists.values(wanted), **bounds, limit=KEY_MAX, rows=limit))
+        stopped = len(rows) < limit and last not in {lists.FIRST_END, lists.LAST_END}
+        return Page([_task(row) for row in rows], last if stopped else None)
 
     def find(self, wanted: TaskFilter, after: int, limit: int) -> FoundTasks:
         """Returns the keys of up to `limit` tasks, oldest first, with keys above `after`; fewer as in `list`."""
-        span = self._span(wanted)
-        span = span._replace(low=max(span.low, after + 1))
+        span = self._span(wanted).behind(after, oldest_first=True)
         query = ListQuery.of(wanted, oldest_first=True)
         walk, read = self._walk(query, wanted, span)
         rows = self._rows(_found(query, walk), **lists.values(wanted), **read._asdict(), limit=limit)
         keys = [row[0] for row in rows]
-        if len(keys) == limit:
-            return FoundTasks(keys, keys[-1])
-        return FoundTasks(keys, read.high - 1 if read.high < span.high else None)
+        return FoundTasks(keys, keys[-1] if len(keys) == limit else span.unread(read))
 
     def _span(self, task_filter: TaskFilter) -> Span:
         """Returns the keys of tasks that were created at the filter's times, whatever the clocks were then."""
@@ -153,6 +173,10 @@ class TaskReads(Statements):
         """Returns the condition by which a page walks, and which part of the span it reads."""
         if not query.examines:  # each task that it reads belongs on the page
             return 0, span
+        return self._examined(query, task_filter, span)
+
+    def _examined(self, query: ListQuery, task_filter: TaskFilter, span: Span) -> tuple[int, Span]:
+        """Returns the same, where a page examines tasks."""
         ranges = max(1, query.ranges * len(task_filter.scope.accounts or (0,)))
         examined = lists.MAX_EXAMINED
         skipped = {"skipped": examined - 1, "skipped_each": max(1, examined // ranges) - 1}
@@ -199,7 +223,15 @@ class TaskReads(Statements):
 def _page(query: ListQuery, walk: int) -> sa.TextClause:
     """Reads a page of tasks, without their requirements."""
     keys = lists.keys(query, walk)
-    return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key = ANY(ARRAY({keys})) ORDER BY t.task_key DESC")
+    return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key = ANY(ARRAY({keys})) ORDER BY t.task_key{query.order}")
+
+
+@lru_cache(maxsize=200)
+def _ended_page(query: ListQuery, walk: int | None) -> sa.TextClause:
+    """Reads a page of tasks that have ended, in the order of ends, without their requirements."""
+    order = f"t.end_time{query.order}, t.task_key{query.order}"
+    these = lists.ended(query, walk)
+    return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key = ANY(ARRAY({these})) ORDER BY {order}")
 
 
 @lru_cache(maxsize=200)

@@ -911,6 +911,7 @@ CREATE TABLE schedules (
     last_run_time TIMESTAMP WITH TIME ZONE,
     last_task_key BIGINT,
     last_error TEXT DEFAULT '' NOT NULL,
+    missed_runs JSONB DEFAULT '[]' NOT NULL,
     CONSTRAINT schedules_pkey PRIMARY KEY (schedule_id),
     CONSTRAINT schedules_catch_up CHECK (catch_up BETWEEN 1 AND 3),
     CONSTRAINT schedules_overlap CHECK (overlap BETWEEN 1 AND 2),
@@ -936,6 +937,7 @@ COMMENT ON COLUMN schedules.create_time IS 'When it was created.';
 COMMENT ON COLUMN schedules.last_run_time IS 'When it last submitted.';
 COMMENT ON COLUMN schedules.last_task_key IS 'The task that it last submitted.';
 COMMENT ON COLUMN schedules.last_error IS 'Why the last submit failed; empty: it did not.';
+COMMENT ON COLUMN schedules.missed_runs IS 'The ticks that made no task: the latest of each moment and reason, how many, and why; the latest 20, newest first.';
 
 CREATE TABLE schedule_tasks (
     task_key BIGINT NOT NULL,
@@ -1057,6 +1059,26 @@ COMMENT ON COLUMN content_assignments.content_id IS 'The content.';
 COMMENT ON COLUMN content_assignments.assignee IS 'Who is to review it.';
 COMMENT ON COLUMN content_assignments.assigner IS 'Who has said so.';
 COMMENT ON COLUMN content_assignments.assign_time IS 'When that was.';
+
+CREATE TABLE content_reviews (
+    content_id BIGINT NOT NULL,
+    number INTEGER NOT NULL,
+    event_time TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    actor TEXT NOT NULL,
+    review_status SMALLINT,
+    text TEXT NOT NULL,
+    CONSTRAINT content_reviews_pkey PRIMARY KEY (content_id, number),
+    CONSTRAINT content_reviews_number CHECK (number > 0),
+    CONSTRAINT content_reviews_status CHECK (review_status BETWEEN 1 AND 3),
+    CONSTRAINT content_reviews_content_id_fkey FOREIGN KEY(content_id) REFERENCES contents (content_id) ON DELETE CASCADE
+);
+COMMENT ON TABLE content_reviews IS 'What became of the reviews of contents: decisions, those that were taken back, assignments.';
+COMMENT ON COLUMN content_reviews.content_id IS 'The content.';
+COMMENT ON COLUMN content_reviews.number IS 'From 1.';
+COMMENT ON COLUMN content_reviews.event_time IS 'When that was.';
+COMMENT ON COLUMN content_reviews.actor IS 'Who did it.';
+COMMENT ON COLUMN content_reviews.review_status IS '1 taken back, 2 approved, 3 rejected; null: assigned.';
+COMMENT ON COLUMN content_reviews.text IS 'The comment of the decision, or who is to review it; empty: none, or nobody.';
 
 CREATE TABLE content_comments (
     content_id BIGINT NOT NULL,
