@@ -64,6 +64,11 @@ async def taken(items: AsyncIterator[T], limit: int) -> list[T]:
     return taken_items
 
 
+def counted(n: int, more: bool) -> str:
+    """Returns a number, or that there are more."""
+    return f"{n}+" if more else str(n)
+
+
 async def first_of(items: AsyncIterator[T], limit: int) -> tuple[list[T], bool]:
     """Returns at most `limit` items, and whether more follow."""
     first_items = await taken(items, limit + 1)
