@@ -97,10 +97,10 @@ class ContentService(PublishPoolCalls):
             violations.text("reviewer", request.reviewer, MAX_NAME)
         content_id = request.content.content_id
         await self.check_ownership(content_id)
-        replaces(_content_message(await self.reads.run(work.get_content, content_id)))
-        content = await self.writes.run(
+        before, content = await self.writes.run(
             work.update_content, content_id, edit, request.etag, _reviewer(request.reviewer)
         )
+        replaces(_content_message(before))
         return pb.UpdateContentResponse(content=_content_message(content))
 
     async def ListContentRevisions(
