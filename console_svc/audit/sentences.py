@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from console_svc.accounts.page import FIELDS
+from console_svc.contents.content import TEXTS
 from console_svc.submits.fields import TYPED
 from console_svc.web.language import text
 from contentgen import AuditEvent
@@ -100,11 +101,7 @@ KINDS: Mapping[str, Kind] = {
 _LABELS: Mapping[str, str] = {
     **{name: field.label for name, field in TYPED.items()},
     **{field.name: field.label for field in FIELDS},
-    "title": text("Title"),
-    "body": text("Text"),
-    "summary": text("Summary"),
-    "category": text("Category"),
-    "cover_image": text("Cover"),
+    **TEXTS,
     "cron": text("When"),
     "time_zone": text("Time zone"),
     "catch_up": text("Missed runs"),

@@ -42,8 +42,7 @@ from contentgen import (
     Unavailable,
 )
 
-TEXTS = ("title", "summary", "category", "cover_image", "body", "html_body")
-LABELS = {
+TEXTS = {
     "title": text("Title"),
     "summary": text("Summary"),
     "category": text("Category"),
@@ -208,7 +207,7 @@ class ContentPage(Page):
             "old": old,
             "new": new,
             "changes": await changes(self._site, old, new) if old and new else [],
-            "labels": LABELS,
+            "labels": TEXTS,
             "attempts": attempts,
             "entry": entry,
             "answering_task": answering_task(content["review_comment"]),
@@ -342,7 +341,7 @@ class Edit(Page):
         return {
             "preview": await self._site.articles.markdown(typed["body"], pictures),
             "changes": await changes(self._site, _texts(content), typed),
-            "labels": LABELS,
+            "labels": TEXTS,
         }
 
     async def _form(
@@ -365,7 +364,7 @@ class Edit(Page):
             "names": TEXTS,
             "preview": None,
             "changes": [],
-            "labels": LABELS,
+            "labels": TEXTS,
             **(await self._previewed(content, form.typed) if content else {}),
         }
         return self._site.render(request, "contents/edit.html", values, session, status=status)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from console_svc.accounts.page import held_back
 from console_svc.overview.diagnosis import Diagnoses
-from console_svc.overview.verdict import LIMIT, Facts, count, verdict
+from console_svc.overview.verdict import LIMIT, Facts, verdict
 from console_svc.site import Link, Page, Site, get
 from console_svc.tasks import history
 from console_svc.web.language import Texts, language_of
@@ -37,8 +37,7 @@ class Overview(Page):
         sees_history = may("TaskService/GetTaskHistory")
         held_tasks = client.list_tasks(session.account_id, status=["submitted", "processing"], limit=RUNNING)
         failed_entries = client.iter_publish_pool(session.account_id, statuses="failed", page_size=LIMIT + 1)
-        pending_contents = client.iter_contents(session.account_id, review_status="pending_review", page_size=LIMIT + 1)
-        (stats, running, points, today), (pool, paused, failed, reviews, (holds, examined)) = await asyncio.gather(
+        (stats, running, points, today), (pool, paused, failed, holds, examined) = await asyncio.gather(
             asyncio.gather(
                 permitted(may("TaskService/GetTaskStats"), client.get_task_stats(session.account_id)),
                 permitted(may("TaskService/ListTasks"), held_tasks),
@@ -49,12 +48,12 @@ class Overview(Page):
                 permitted(may("WorkerPoolService/GetWorkerPool"), client.get_worker_pool_status()),
                 permitted(may("WorkerPoolService/GetDispatchStatus"), _pauses(session)),
                 permitted(may("ContentService/ListPublishPool"), first_of(failed_entries, LIMIT)),
-                permitted(may("ContentService/ReviewContent"), first_of(pending_contents, LIMIT)),
-                asyncio.gather(held_back(session), self._diagnoses.examined(session)),
+                held_back(session),
+                self._diagnoses.examined(session),
             ),
         )
         pages = {link.path for link in self._site.offered(session)}
-        facts = Facts(examined, pool, paused or (), failed[0] if failed else (), holds)
+        facts = Facts(examined, pool, paused or (), failed or ((), False), holds)
         values = {
             "stats": stats,
             "running": running,
@@ -66,7 +65,7 @@ class Overview(Page):
             "success": history.success_rate(today) if today else None,
             "pool": pool,
             "slots": sum(worker["slots"] for worker in pool["worker_statuses"] if worker["connected"]) if pool else 0,
-            "reviews": count(reviews[0]) if reviews else None,
+            "reviews": session.standing.counts.get("/review"),
             "problems": verdict(facts, Texts(language_of(request))),
             "pages": pages,
             "is_operator": session.caller["role"] in {"", "operator"},

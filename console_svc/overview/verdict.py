@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from console_svc.overview.diagnosis import SUBJECTS, Examined, Subject
 from console_svc.web.language import PageText, Texts, filled, plural, text
+from console_svc.web.paging import counted
 from console_svc.workers.page import Pause
 from contentgen import Account, AuditEvent, PublishPoolEntry, WorkerPool
 from contentgen.doctor.findings import Finding, Level, Phrase
@@ -49,7 +50,8 @@ class Facts(NamedTuple):
     examined: Examined
     pool: WorkerPool | None
     pauses: Sequence[Pause]
-    failed: Sequence[PublishPoolEntry]
+    failed: tuple[Sequence[PublishPoolEntry], bool]
+    """Publications, and whether there are more."""
     held_back: Sequence[tuple[Account, PageText]]
 
 
@@ -60,7 +62,7 @@ def verdict(facts: Facts, texts: Texts) -> list[Problem]:
         *map(_of_pause, facts.pauses),
         *_of_causes(facts.examined),
         *_of_workers(facts.pool),
-        *_of_publications(facts.failed),
+        *_of_publications(*facts.failed),
         *_of_webhooks(facts.examined),
     ]
     if facts.pool and free_slots(facts.pool):
@@ -99,7 +101,7 @@ def _of_causes(examined: Examined) -> Iterator[Problem]:
     for cause in causes:
         some = plural("{n} task of the last 3 days has failed.", "{n} tasks of the last 3 days have failed.")
         yield Problem(
-            filled(some, n=f"{cause.n}+" if cut else cause.n),
+            filled(some, n=counted(cause.n, cut)),
             TASKS,
             f"?{cause.query}",
             detail=cause.reason,
@@ -122,11 +124,11 @@ def _of_workers(pool: WorkerPool | None) -> Iterator[Problem]:
             )
 
 
-def _of_publications(failed: Sequence[PublishPoolEntry]) -> Iterator[Problem]:
+def _of_publications(failed: Sequence[PublishPoolEntry], more: bool) -> Iterator[Problem]:
     if failed:
         failures = plural("{n} publication has failed.", "{n} publications have failed.")
         detail = f"{failed[0]['title'] or failed[0]['content_id']}: {failed[0]['error'] or ''}"
-        yield Problem(filled(failures, n=count(failed)), POOL, "?status=failed", detail=detail)
+        yield Problem(filled(failures, n=counted(len(failed), more)), POOL, "?status=failed", detail=detail)
 
 
 def _of_webhooks(examined: Examined) -> Iterator[Problem]:
@@ -144,7 +146,3 @@ def free_slots(pool: WorkerPool) -> int:
     """Counts those of workers that take tasks: while there are some, what waits waits for something else."""
     takers = [worker for worker in pool["worker_statuses"] if worker["running"] and not worker["unhealthy"]]
     return sum(max(worker["slots"] - worker["busy_slots"], 0) for worker in takers)
-
-
-def count(things: Sized) -> str:
-    return f"{LIMIT}+" if len(things) >= LIMIT else str(len(things))

@@ -33,7 +33,7 @@ from console_svc.site import BAD, CONFLICT, EDITING, NO_CONTENT, Link, Page, get
 from console_svc.web.filters import Filter
 from console_svc.web.forms import Form, text_of, texts_of, typed_of
 from console_svc.web.language import refused, text
-from console_svc.web.paging import PAGE_SIZE, first_of
+from console_svc.web.paging import PAGE_SIZE, counted, first_of
 from console_svc.web.sessions import UNDO_TIME, Session
 from console_svc.web.values import MAX_NUMBER, ids_of, moment, whole
 from contentgen import (
@@ -53,9 +53,9 @@ DECIDED = text("Someone else has decided already.")
 
 async def articles_waiting(session: Session) -> str:
     """Returns how many articles wait, as the navigation shows it; empty for none."""
-    contents = session.client.iter_contents(review_status="pending_review", page_size=MAX_COUNTED + 1)
+    contents = session.client.iter_contents(session.account_id, "pending_review", page_size=MAX_COUNTED + 1)
     first_contents, more = await first_of(contents, MAX_COUNTED)
-    return f"{MAX_COUNTED}+" if more else str(len(first_contents) or "")
+    return counted(len(first_contents), more) if first_contents else ""
 
 
 FILTERS = {

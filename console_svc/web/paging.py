@@ -29,7 +29,6 @@ def fetched(number: int) -> int:
 
 
 async def page_of(items: AsyncIterator[T], number: int) -> tuple[list[T], bool]:
-    """Returns the items of a page, and whether more follow."""
     first_items, more = await first_of(items, number * PAGE_SIZE)
     return first_items[(number - 1) * PAGE_SIZE :], more and number < MAX_PAGE
 
@@ -62,6 +61,11 @@ async def taken(items: AsyncIterator[T], limit: int) -> list[T]:
         if len(taken_items) == limit:
             break
     return taken_items
+
+
+def counted(n: int, more: bool) -> str:
+    """Returns a number, or that there are more."""
+    return f"{n}+" if more else str(n)
 
 
 async def first_of(items: AsyncIterator[T], limit: int) -> tuple[list[T], bool]:

@@ -98,10 +98,10 @@ class ContentService(PublishPoolCalls):
             violations.text("reviewer", request.reviewer, MAX_NAME)
         content_id = request.content.content_id
         await self.check_ownership(content_id)
-        replaces(_content_message(await self.reads.run(work.get_content, content_id)))
-        content = await self.writes.run(
+        before, content = await self.writes.run(
             work.update_content, content_id, edit, request.etag, _reviewer(request.reviewer)
         )
+        replaces(_content_message(before))
         return pb.UpdateContentResponse(content=_content_message(content))
 
     async def ListContentRevisions(
@@ -271,7 +271,6 @@ def _review(request: pb.ReviewContentRequest, violations: Violations, reviewer: 
 
 
 def _reviews(request: pb.BatchReviewContentsRequest, violations: Violations) -> list[Review]:
-    """Returns the decisions, each of another content."""
     if not violations.count("requests", len(request.requests), 1, MAX_BATCH_REVIEWS):
         return []
     reviews: dict[int, Review] = {}

@@ -50,8 +50,8 @@ def check_etag(content: Content, etag: str) -> None:
         raise EtagMismatch(content.content_id, content.etag)
 
 
-def update_content(tx: Tx, content_id: int, edit: ContentEdit, etag: str, author: str) -> Content:
-    """Edits a content, which makes a revision if it changes anything.
+def update_content(tx: Tx, content_id: int, edit: ContentEdit, etag: str, author: str) -> tuple[Content, Content]:
+    """Edits a content, which makes a revision if it changes anything; returns it before and after.
 
     Raises NotFound, EtagMismatch, and InvalidArgument if body and HTML would be too large together.
     """
@@ -59,13 +59,13 @@ def update_content(tx: Tx, content_id: int, edit: ContentEdit, etag: str, author
     check_etag(content, etag)
     edited = edit.of(content.texts)
     if edited == content.texts:
-        return content
+        return content, content
     if (size := edited.size) > MAX_RESULT_BYTES:
         too_large = f"must have at most {MAX_RESULT_BYTES:,} bytes together with html_body, would have {size:,}"
         raise InvalidArgument.of("content.body", too_large)
     tx.revisions.add(content_id, edited, author)
     tx.search.index(content_id)
-    return get_content(tx, content_id)
+    return content, get_content(tx, content_id)
 
 
 def list_revisions(tx: Tx, content_id: int, after: int, limit: int) -> list[ContentRevision]:
@@ -86,7 +86,7 @@ def restore_revision(tx: Tx, content_id: int, number: int, etag: str, author: st
     check_etag(get_content(tx, content_id, lock=True), etag)
     revision = next((one for one in list_revisions(tx, content_id, number - 1, 1) if one.number == number), None)
     texts = existing(revision, "revision", number).texts
-    return update_content(tx, content_id, ContentEdit(**texts._asdict()), etag, author)
+    return update_content(tx, content_id, ContentEdit(**texts._asdict()), etag, author)[1]
 
 
 def add_comment(tx: Tx, content_id: int, author: str, text: str) -> tuple[int, Comment]:

@@ -93,8 +93,8 @@ class PublishPoolCalls(ContentServiceServicer):
             violations.id("entry.content_id", content_id)
             change = _change(request, violations)
         await self.check_ownership(content_id)
-        replaces(self._entry(await self.reads.run(work.get_entry, content_id)))
-        entry = await self.writes.run(work.update, content_id, change)
+        before, entry = await self.writes.run(work.update, content_id, change)
+        replaces(self._entry(before))
         return pb.UpdatePublishPoolEntryResponse(entry=self._entry(entry))
 
     async def RemoveFromPublishPool(

@@ -79,9 +79,10 @@ def retry(tx: Tx, content_id: int) -> PoolEntry:
     return tx.publish_pool.retry(content_id) or _refuse(tx, content_id, "retried", (PublishStatus.FAILED,))
 
 
-def update(tx: Tx, content_id: int, change: EntryChange) -> PoolEntry:
-    """Changes an entry. Raises NotFound, and InvalidState if it is claimed or published."""
-    return tx.publish_pool.update(content_id, change) or _refuse(tx, content_id, "updated", CHANGEABLE)
+def update(tx: Tx, content_id: int, change: EntryChange) -> tuple[PoolEntry, PoolEntry]:
+    """Returns an entry before and after the change. Raises NotFound, and InvalidState if it is claimed or published."""
+    before = get_entry(tx, content_id)
+    return before, tx.publish_pool.update(content_id, change) or _refuse(tx, content_id, "updated", CHANGEABLE)
 
 
 def remove(tx: Tx, content_id: int) -> None:

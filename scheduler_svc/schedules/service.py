@@ -177,9 +177,8 @@ class ScheduleService(ScheduleServiceServicer):
         with SubmitViolations(self._settings) as violations:
             violations.id("schedule.schedule_id", request.schedule.schedule_id)
             change = changed_settings(request, violations)
-        schedule_id = request.schedule.schedule_id
-        replaces(_schedule_message(*await self._reads.run(work.get_schedule, caller().scope, schedule_id)))
-        changed = await self._update(schedule_id, change)
+        before, changed = await self._update(request.schedule.schedule_id, change)
+        replaces(before)
         return pb.UpdateScheduleResponse(schedule=changed)
 
     async def DeleteSchedule(self, request: pb.DeleteScheduleRequest, context: object) -> pb.DeleteScheduleResponse:
@@ -188,11 +187,11 @@ class ScheduleService(ScheduleServiceServicer):
         return pb.DeleteScheduleResponse()
 
     async def PauseSchedule(self, request: pb.PauseScheduleRequest, context: object) -> pb.PauseScheduleResponse:
-        changed = await self._update(checked_id("schedule_id", request.schedule_id), ScheduleChange(paused=True))
+        _, changed = await self._update(checked_id("schedule_id", request.schedule_id), ScheduleChange(paused=True))
         return pb.PauseScheduleResponse(schedule=changed)
 
     async def ResumeSchedule(self, request: pb.ResumeScheduleRequest, context: object) -> pb.ResumeScheduleResponse:
-        changed = await self._update(checked_id("schedule_id", request.schedule_id), ScheduleChange(paused=False))
+        _, changed = await self._update(checked_id("schedule_id", request.schedule_id), ScheduleChange(paused=False))
         return pb.ResumeScheduleResponse(schedule=changed)
 
     async def RunSchedule(
@@ -204,8 +203,9 @@ class ScheduleService(ScheduleServiceServicer):
             span.stored((task,))
         return pb.RunScheduleResponse(task=messages.task(task))
 
-    async def _update(self, schedule_id: int, change: ScheduleChange) -> pb.Schedule:
-        return _schedule_message(*await self._writes.run(self._work.update, caller().scope, schedule_id, change))
+    async def _update(self, schedule_id: int, change: ScheduleChange) -> Sequence[pb.Schedule]:
+        schedules = await self._writes.run(self._work.update, caller().scope, schedule_id, change)
+        return [_schedule_message(*schedule) for schedule in schedules]
 
 
 def _schedule_message(schedule: Schedule, next_ticks: Sequence[datetime]) -> pb.Schedule:

@@ -102,15 +102,17 @@ class Schedules:
             raise TooManySchedules(account_id, MAX_SCHEDULES)
         return self._started(tx, tx.schedules.insert(account_id, settings))
 
-    def update(self, tx: Tx, scope: Scope, schedule_id: int, change: ScheduleChange) -> ShownSchedule:
-        """Changes a schedule; it starts anew if its ticks change. Raises NotFound."""
+    def update(
+        self, tx: Tx, scope: Scope, schedule_id: int, change: ScheduleChange
+    ) -> tuple[ShownSchedule, ShownSchedule]:
+        """Changes a schedule; it starts anew if its ticks change. Returns it before and after. Raises NotFound."""
         before = _own(tx.schedules.lock(schedule_id), scope, schedule_id)
         changes = {name: value for name, value in asdict(change).items() if value is not None}
         after = replace(before, settings=replace(before.settings, **changes))
         if _ticks(after.settings) != _ticks(before.settings):
-            return self._started(tx, after)
+            return shown(before), self._started(tx, after)
         tx.schedules.update(schedule_id, after.settings, after.next)
-        return shown(after)
+        return shown(before), shown(after)
 
     def _started(self, tx: Tx, schedule: Schedule) -> ShownSchedule:
         """Stores a locked schedule's settings, with the first tick after now as its next one."""

@@ -193,8 +193,8 @@ _READY = 0
 """The cause of what waits for a worker, beside those of the ledger."""
 
 
-def update_task(tx: Tx, task_key: int, edit: TaskEdit) -> Task:
-    """Changes a pending task. Raises NotFound, InvalidState if it is not pending, and InvalidArgument."""
+def update_task(tx: Tx, task_key: int, edit: TaskEdit) -> tuple[Task, Task]:
+    """Returns a task before and after the change. Raises NotFound, InvalidState unless pending, and InvalidArgument."""
     lease = tx.leases.lock([task_key]).get(task_key)
     held = lease is not None and not lease.revoked
     waiting = None if held else tx.waiting.remove([task_key]).get(task_key)
@@ -208,7 +208,7 @@ def update_task(tx: Tx, task_key: int, edit: TaskEdit) -> Task:
     if edit.texts or "labels" in edit.fields:
         tx.tasks.update_payload(before, after)
     _requeue_updated(tx, edit, after, waiting)
-    return tx.task_reads.get([task_key])[task_key]
+    return before, tx.task_reads.get([task_key])[task_key]
 
 
 def _check(tx: Tx, edit: TaskEdit, after: Task) -> None:

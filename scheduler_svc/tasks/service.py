@@ -144,8 +144,8 @@ class TaskService(TaskServiceServicer):
             violations.required("task.task_id", request.task.task_id)
             edit = task_edit(request, violations)
         key = await self._own_task_key(request.task.task_id)
-        replaces(messages.task(await self.reads.run(query.get_task, key)))
-        task = await self.writes.run(change.update_task, key, edit)
+        before, task = await self.writes.run(change.update_task, key, edit)
+        replaces(messages.task(before))
         return pb.UpdateTaskResponse(task=messages.task(task))
 
     async def RetryTask(self, request: pb.RetryTaskRequest, context: object) -> pb.RetryTaskResponse:

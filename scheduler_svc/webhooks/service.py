@@ -74,8 +74,8 @@ class WebhookService(WebhookServiceServicer):
             violations.id("webhook.webhook_id", request.webhook.webhook_id)
             change = await self._change(request, violations)
         webhook_id = request.webhook.webhook_id
-        replaces(_message(await self.reads.run(work.get_webhook, caller().scope, webhook_id)))
-        changed = await self.operators.run(work.update_webhook, caller().scope, webhook_id, change)
+        before, changed = await self.operators.run(work.update_webhook, caller().scope, webhook_id, change)
+        replaces(_message(before))
         await self.changed()
         return pb.UpdateWebhookResponse(webhook=_message(changed))
 

@@ -120,11 +120,11 @@ def get_webhook(tx: Tx, scope: Scope, webhook_id: int) -> Webhook:
     return webhook
 
 
-def update_webhook(tx: Tx, scope: Scope, webhook_id: int, change: WebhookChange) -> Webhook:
-    """Returns the webhook after the change. Raises NotFound."""
-    get_webhook(tx, scope, webhook_id)
+def update_webhook(tx: Tx, scope: Scope, webhook_id: int, change: WebhookChange) -> tuple[Webhook, Webhook]:
+    """Returns the webhook before and after the change. Raises NotFound."""
+    before = get_webhook(tx, scope, webhook_id)
     tx.signals.webhooks = True
-    return existing(tx.webhooks.update(webhook_id, change), "webhook", webhook_id)
+    return before, existing(tx.webhooks.update(webhook_id, change), "webhook", webhook_id)
 
 
 def delete_webhook(tx: Tx, scope: Scope, webhook_id: int) -> None:

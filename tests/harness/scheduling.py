@@ -226,7 +226,7 @@ class Scheduling:
 
     def update(self, key: int, **fields: Any) -> Task:
         texts = {name: fields.pop(name) for name in Brief._fields if name in fields}
-        return self.run(change.update_task, key, TaskEdit(texts, fields))
+        return self.run(change.update_task, key, TaskEdit(texts, fields))[1]
 
     def retry(self, key: int, *, reset: bool = False) -> Task:
         return self.run(change.retry_task, key, reset)

@@ -68,7 +68,7 @@ class Ticking:
 
     def update(self, schedule: Schedule, **changes: Any) -> ShownSchedule:
         change = ScheduleChange(**changes)
-        return self.scheduling.run(self.work.update, ALL, schedule.schedule_id, change)
+        return self.scheduling.run(self.work.update, ALL, schedule.schedule_id, change)[1]
 
     def run(self, schedule: Schedule) -> Task:
         return self.scheduling.run(self.work.run, ALL, schedule.schedule_id)
