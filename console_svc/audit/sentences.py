@@ -63,6 +63,7 @@ SENTENCES: Mapping[str, str] = {
     "ScheduleService/ResumeSchedule": text("{who} resumed {what}"),
     "ScheduleService/RunSchedule": text("{who} ran {what} at once"),
     "SystemService/RevokeToken": text("{who} revoked {what}"),
+    "SystemService/SetMaintenance": text("{who} turned maintenance on or off"),
     "WebhookService/CreateWebhook": text("{who} created {what}"),
     "WebhookService/UpdateWebhook": text("{who} changed {what}"),
     "WebhookService/DeleteWebhook": text("{who} deleted {what}"),

@@ -179,6 +179,5 @@ def _schedule(*row: Any) -> Schedule:
     schedule_id, account_id, name, cron, zone, template, catch_up, overlap, jitter, paused, tick, due_time, *rest = row
     settings = ScheduleSettings(name, cron, zone, bytes(template), CatchUp(catch_up), Overlap(overlap), jitter, paused)
     following = None if tick is None else Due(tick, due_time)
-    *rest, missed = rest
-    missed_runs = [MissedRuns(datetime.fromisoformat(tick), n, reason) for tick, n, reason in missed]
-    return Schedule(schedule_id, account_id, settings, following, *rest, missed_runs)
+    missed_runs = [MissedRuns(datetime.fromisoformat(tick), n, reason) for tick, n, reason in rest.pop()]
+    return Schedule(schedule_id, account_id, settings, following, *(*rest, missed_runs))

@@ -200,9 +200,12 @@ class _Firing:
     missed: list[MissedRuns] = field(default_factory=list)
 
     def miss(self, ticks: Sequence[datetime], reason: str) -> None:
-        """Notes that these ticks make no task."""
+        """Notes that these ticks make no task; they are later than those before."""
+        reason, n = reason[:MAX_REASON], len(ticks)
+        if ticks and self.missed and self.missed[-1].reason == reason:
+            n += self.missed.pop().n
         if ticks:
-            self.missed.append(MissedRuns(ticks[-1], len(ticks), reason[:MAX_REASON]))
+            self.missed.append(MissedRuns(ticks[-1], n, reason))
 
     @property
     def weight(self) -> int:
@@ -326,5 +329,5 @@ def _record(firing: _Firing, now: datetime) -> FiredSchedule:
 
 
 def _missed_runs(firing: _Firing) -> str:
-    entries = [*sorted(firing.missed, reverse=True), *firing.schedule.missed_runs][:MAX_MISSED]
+    entries = [*reversed(firing.missed), *firing.schedule.missed_runs][:MAX_MISSED]
     return json.dumps([(missed.tick.isoformat(), missed.n, missed.reason) for missed in entries])

@@ -290,6 +290,7 @@ class TestRefused:
         ticking.at(at(14))
         assert ticking.ticks(schedule) == [at(12), at(13)]
         assert "max_pending_tasks" in ticking.read(schedule).last_error
+        assert [(run.tick, run.n) for run in ticking.read(schedule).missed_runs] == [(at(14), 1)]
         ticking.scheduling.change_account(account_id, max_pending_tasks=0, max_priority=6)
         ticking.at(at(15))
         assert "max_priority" in ticking.read(schedule).last_error

@@ -333,9 +333,9 @@ FIRST_END, LAST_END = EndPlace(datetime.min.replace(tzinfo=UTC), 0), EndPlace(da
 
 
 def ended(query: ListQuery, walk: int | None) -> str:
-    """Returns a query of the first `limit` matching keys in the order of ends, behind a place and up to `last`.
+    """Returns a query of the first `rows` matching keys in the order of ends, behind a place.
 
-    All tasks that this walk finds are sorted. None: it walks along the index of ends.
+    All tasks that this walk finds are sorted. None: it walks along the index of ends, up to `last_time`.
     """
     if walk is not None:
         return f"SELECT t.task_key {_ends(query, f't.task_key = ANY(ARRAY({keys(query, walk)})) AND ')} LIMIT :rows"
