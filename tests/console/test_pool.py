@@ -202,11 +202,11 @@ def test_an_entry_is_moved_by_keys(place: Place, page: Page, content_id: int) ->
     expect(chip.locator(".priority")).to_have_text("P6")
     expect(chip).to_be_focused()
     assert _entry(place, content_id)["scheduled_at"] == _at(8).isoformat()
-    place.client.update_publish_pool_entry(content_id, unschedule=True)
+    place.client.update_publish_pool_entry(content_id, unschedule=True, priority=10)  # the tray shows what is first
     page.reload()
     page.locator(f".tray #entry-{content_id}").focus()
     page.keyboard.press("Shift+ArrowDown")
-    expect(page.locator(f".tray #entry-{content_id} .priority")).to_have_text("P5")
+    expect(page.locator(f".tray #entry-{content_id} .priority")).to_have_text("P9")
     page.keyboard.press("Shift+ArrowRight")
     expect(page.locator(f"td[data-day='2031-05-01'] #entry-{content_id}")).to_be_focused()
     assert _entry(place, content_id)["scheduled_at"] == _at(1).isoformat()
