@@ -223,8 +223,6 @@ class TaskChanges(TaskFields, BriefFields, total=False):
 
 
 class ScheduledTask(LastingFields, FixedFields, BriefFields):
-    """What each tick of a schedule submits."""
-
     topic: str
 
 

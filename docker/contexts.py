@@ -20,8 +20,6 @@ _WHEEL = "FROM scratch AS wheel\nCOPY wheel /wheel"
 
 
 class Release(NamedTuple):
-    """What is released."""
-
     version: str
     commit: str
     source: str
@@ -29,7 +27,6 @@ class Release(NamedTuple):
 
 
 def dockerfile(image: str, release: Release) -> str:
-    """Returns the Dockerfile of one image."""
     head, *stages = (ROOT / "docker/Dockerfile").read_text(encoding="utf-8").strip().split("\n\n")
     by_name = {match[1]: stage for stage in stages if (match := _STAGE.search(stage))} | {"wheel": _WHEEL}
     needed, pending = {"scratch"}, {image}
@@ -50,7 +47,6 @@ def copied(text: str) -> list[str]:
 
 
 def write_context(image: str, release: Release, wheel: Path, folder: Path) -> None:
-    """Writes into a new folder all that an image is built from."""
     text = dockerfile(image, release)
     (folder / "wheel").mkdir(parents=True)
     shutil.copy(wheel, folder / "wheel")

@@ -57,7 +57,6 @@ def bill(whole: Component, needs: Mapping[Component, Sequence[Component]]) -> st
 
 
 def debian(root: Path) -> Iterator[Component]:
-    """What dpkg has installed."""
     format_ = "${db:Status-Status}\\t${Package}\\t${Version}\\t${Architecture}\\n"
     command = ["dpkg-query", f"--admindir={root / 'var/lib/dpkg'}", "--show", "-f", format_]
     listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -43,8 +43,6 @@ _INSERT = (
 
 
 class NamedStack(Stack):
-    """Its workers have names that stay."""
-
     def _service(self, name: str, program: str, settings: Mapping[str, str]) -> Service:
         named = {"CONTENTGEN_WORKER_ID": name} if name.startswith("worker") else {}
         return super()._service(name, program, {**settings, **named})

@@ -118,7 +118,6 @@ def _store(
     *,
     dry_run: bool,
 ) -> tuple[ImportSource, int]:
-    """Returns the source, and how many accounts it took."""
     if not dry_run:
         imports.lock_accounts()
     others = [name for name in imports.sources() if name != source_name]

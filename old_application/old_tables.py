@@ -98,11 +98,9 @@ class OldDatabase:
         return self._rows(RowKind.CONTENT, "generation_task_id", task_ids)[::-1]
 
     def in_pool(self, content_ids: Iterable[int]) -> set[int]:
-        """Returns those of these contents that are in the publish pool."""
         return self._contents(RowKind.POOL_ENTRY, "content_id", content_ids)
 
     def rejected(self, content_ids: Iterable[int]) -> set[int]:
-        """Returns those of these contents that a review has rejected."""
         table = self._tables[RowKind.CONTENT]
         if table is None or "review_status" not in table.c:
             return set()

@@ -109,7 +109,6 @@ class Imports(Statements):
         self.tx = tx
 
     def find_source(self, name: str) -> int | None:
-        """The number of a source that something was imported from."""
         row = self._row(_FIND_SOURCE, name=name)
         return None if row is None else int(row[0])
 
@@ -119,15 +118,12 @@ class Imports(Statements):
         return None if row is None else int(row[0])
 
     def add_source(self, name: str) -> int:
-        """The number of a new source."""
         return int(self._row(_ADD_SOURCE, name=name)[0])
 
     def sources(self) -> list[str]:
-        """All sources that something was imported from, the first one first."""
         return [row[0] for row in self._rows(_SOURCES)]
 
     def known(self, source_id: int, kind: RowKind, old_ids: Iterable[int]) -> dict[int, int]:
-        """Returns the new ids of those of these rows that were imported, by old id."""
         ids = array("bigint", old_ids)
         return dict(self._rows(_FIND_IMPORTED, source_id=source_id, kind=kind, ids=ids))
 
@@ -140,7 +136,6 @@ class Imports(Statements):
         self._run(_LOCK_ACCOUNTS)
 
     def account_names(self, ids: Iterable[int]) -> dict[int, str]:
-        """Returns the names of those of these accounts that exist."""
         return dict(self._rows(_ACCOUNT_NAMES, ids=array("bigint", ids)))
 
     def next_account_ids(self, count: int) -> list[int]:
@@ -157,7 +152,6 @@ class Imports(Statements):
         self._insert(_INSERT_TASKS, rows)
 
     def next_content_ids(self, count: int) -> list[int]:
-        """Ids of new contents, rising."""
         return sorted(row[0] for row in self._rows(_NEXT_CONTENT_IDS, count=count)) if count else []
 
     def insert_contents(self, rows: Sequence[Row]) -> None:

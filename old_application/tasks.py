@@ -163,7 +163,6 @@ def _content(task: ImportedTask, row: OldRow | None, pooled: Collection[int]) ->
 
 
 def store_tasks(imports: Imports, source: ImportSource, planned: Sequence[Planned], *, keys: TaskKeys) -> StoreResult:
-    """Stores the tasks that can be stored here; returns the others."""
     accounts = imports.known(source.source_id, RowKind.ACCOUNT, {plan.task.old_account_id for plan in planned})
     content_ids = {plan.old_content_id for plan in planned if plan.old_content_id is not None}
     gone: set[int | None] = set(imports.known(source.source_id, RowKind.CONTENT, content_ids))

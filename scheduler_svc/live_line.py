@@ -31,7 +31,6 @@ class LiveLine:
         self._err.flush()
 
     def clear(self) -> None:
-        """Clears the line on a terminal."""
         if self._terminal:
             self._err.write("\r\033[K")
             self._err.flush()

@@ -12,8 +12,6 @@ RUN_BUCKETS = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.
 
 
 class WorkerMetrics(ServiceMetrics):
-    """The metrics of one worker, in a registry of their own."""
-
     def __init__(self) -> None:
         super().__init__("worker")
         self.loop_lag = self._histogram(

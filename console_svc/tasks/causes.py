@@ -26,7 +26,6 @@ class Cause(NamedTuple):
 
     @property
     def retry(self) -> str:
-        """Returns the query of the page that retries them."""
         return f"{self.query}&do=retry&all=yes"
 
 

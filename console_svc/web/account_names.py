@@ -90,7 +90,6 @@ class AccountNames:
 
     @property
     def several(self) -> bool:
-        """Whether there is something to choose."""
         return len(self._by_id) > 1
 
     def offered(self) -> list[Account]:

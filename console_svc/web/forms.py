@@ -123,7 +123,6 @@ def typed_of(data: ImmutableMultiDict[str, Any], names: Iterable[str]) -> dict[s
 
 
 def lines(text: str) -> str:
-    """Returns the text with the line ends of this side."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

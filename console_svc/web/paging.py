@@ -29,7 +29,6 @@ def fetched(number: int) -> int:
 
 
 async def page_of(items: AsyncIterator[T], number: int) -> tuple[list[T], bool]:
-    """Returns the items of a page, and whether more follow."""
     first_items, more = await first_of(items, number * PAGE_SIZE)
     return first_items[(number - 1) * PAGE_SIZE :], more and number < MAX_PAGE
 

@@ -41,7 +41,6 @@ class Renderer:
         self._environment.globals["brief_fields"] = BRIEF
 
     def text(self, request: Request, template: str, values: Mapping[str, Any]) -> str:
-        """Fills in a template in the language of the request."""
         texts = Texts(language_of(request))
         address = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
         common_values = {

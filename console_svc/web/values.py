@@ -121,7 +121,6 @@ def in_zone(text: str, zone: ZoneInfo) -> datetime:
 
 
 def start_of(day: date, zone: ZoneInfo) -> datetime:
-    """Returns when a day begins in a zone."""
     return datetime(day.year, day.month, day.day, tzinfo=zone)
 
 

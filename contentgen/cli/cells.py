@@ -30,7 +30,6 @@ line, lines, duration = readable.line, readable.lines, readable.duration
 
 
 def state(name: str | None) -> Text:
-    """Returns the name of a state in its colour."""
     return Text(name or "", STYLES.get(name or "", ""))
 
 

@@ -110,7 +110,6 @@ class Commands:
 
 
 def taught(text: str, *examples: str) -> str:
-    """Returns a help text with the examples at its end."""
     lines = "\n".join(f"  {example}" for example in examples)
     return f"{inspect.cleandoc(text)}\n\n{_AS_IT_IS}\nExamples:\n{lines}"
 

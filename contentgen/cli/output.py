@@ -175,7 +175,6 @@ class Output:
         sys.stdout.write(_json(document, indent=None if self.format is Format.JSONL else 2) + "\n")
 
     def _array(self, documents: Iterable[Document]) -> bool:
-        """Writes a JSON array, and returns whether it has any document."""
         separator = "[\n"
         for document in documents:
             sys.stdout.write(separator + _json(document))

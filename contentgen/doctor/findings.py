@@ -18,7 +18,6 @@ class Phrase:
         self.values: Mapping[str, object] = values
 
     def __str__(self) -> str:
-        """Returns the text in English."""
         return self.said(lambda text, values: text.format(**values))
 
     def said(self, fill: Callable[[str, Mapping[str, object]], str]) -> str:
@@ -28,7 +27,6 @@ class Phrase:
 
 
 def joined(parts: Sequence[Phrase | str], between: str = ", ") -> Phrase | str:
-    """Returns the parts in one phrase, one after the other."""
     sentence: Phrase | str = ""
     for part in parts:
         sentence = Phrase("{one}{between}{other}", one=sentence, between=between, other=part) if sentence else part

@@ -33,7 +33,6 @@ async def examined(client: AsyncMethods, who: Phrase, schedulers: Collection[str
 
 
 def _versions(who: Phrase, workers: Sequence[Worker], schedulers: Collection[str]) -> Iterator[Finding]:
-    """Compares our version with those of the schedulers and the workers."""
     our_version = own_version()
     other_schedulers = {*schedulers} - {our_version}
     other_workers = {worker["version"] or "" for worker in workers if worker["running"]} - {our_version, ""}

@@ -171,7 +171,6 @@ class MetricsEndpoint:
             del self._open[writer]
 
     def _response(self, head: bytes) -> bytes:
-        """Returns the HTTP response to a request."""
         responses: list[tuple[str, list[tuple[str, str]]]] = []
 
         def start(status: str, headers: list[tuple[str, str]], _error: object = None) -> Callable[[bytes], object]:

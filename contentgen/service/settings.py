@@ -88,7 +88,6 @@ def together(settings: ServiceSettings, *names: str) -> Iterator[str]:
 
 
 def variable_of(kind: type[ServiceSettings], name: str) -> str:
-    """Returns the environment variable of a setting."""
     field = kind.model_fields[name]
     return str(field.validation_alias) if field.validation_alias else PREFIX + name.upper()
 
@@ -160,7 +159,6 @@ def described(kind: type[ServiceSettings], name: str) -> tuple[str, str]:
 
 
 def shown(value: object) -> str:
-    """Returns a value as people write it."""
     match value:
         case None | () | "":
             return "unset"

@@ -90,7 +90,6 @@ class Service:
     """One process. Ctrl-C on the terminal doesn't reach it: it is ended by `end`, in order."""
 
     def __init__(self, name: str, argv: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        """Starts the process."""
         self.name = name
         self.log = log
         self.former_log = log.with_suffix(f"{log.suffix}.1")

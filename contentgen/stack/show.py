@@ -29,7 +29,6 @@ _ID_TAIL = 8
 
 
 def console() -> Console:
-    """Returns a console on standard output."""
     terminal = Console(highlight=False, markup=False, emoji=False)
     if not terminal.is_terminal:
         terminal.width = PLAIN_WIDTH
@@ -133,7 +132,6 @@ def contents(out: Console, rows: Sequence[Document]) -> None:
 
 
 def workers(out: Console, pool: Document) -> None:
-    """Prints the worker pool."""
     table = Table("worker", "running", "busy slots", "slots", **_PLAIN)
     for worker in pool["worker_statuses"]:
         running = "yes" if worker["running"] else "no"

@@ -51,7 +51,6 @@ class LeaseMessages:
         self.begin()
 
     def begin(self) -> None:
-        """Begins a stream."""
         self._heartbeats = self._reports = self._last_assignment = 0
 
     def next_hello(self, number: int) -> pb.LeaseRequest:
@@ -68,7 +67,6 @@ class LeaseMessages:
     def next_heartbeat(
         self, free_slots: int, stage: pb.LeaseStage.ValueType = pb.LEASE_STAGE_ACCEPTED, **fields: Any
     ) -> pb.LeaseRequest:
-        """Returns a heartbeat with all held leases."""
         self._heartbeats += 1
         heartbeat = pb.Heartbeat(
             number=self._heartbeats,
@@ -211,7 +209,6 @@ class HoldingWorker:
         raise self._not_held(task_id)
 
     def _report(self, lease: pb.AssignedLease, **update: Any) -> None:
-        """Returns once an update is committed."""
         [kind] = update
         with self._changed:
             self._outcomes.pop((lease.lease_id, kind), None)

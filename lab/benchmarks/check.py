@@ -54,7 +54,6 @@ async def ratios(rounds: int, folder: Path) -> dict[str, float]:
 
 
 def _quiet(costs: Iterable[Cpu]) -> Cpu:
-    """Returns the lower quartiles."""
     pairs = [(cost.scheduler, cost.postgres) for cost in costs]
     return Cpu(*(statistics.quantiles(values, method="inclusive")[0] for values in zip(*pairs, strict=True)))
 

@@ -18,7 +18,6 @@ def prose(chance: random.Random, size: int) -> str:
 
 
 def brief(chance: random.Random) -> dict[str, Any]:
-    """Returns one of about 1 KB."""
     return {
         "topic": prose(chance, 60),
         "keywords": prose(chance, 40),

@@ -71,8 +71,6 @@ class Clock:
 
 
 class Fleet(Deployment):
-    """All are up on entering."""
-
     database: Database
 
     def __init__(self, folder: Path, workers: int, *, disks: bool) -> None:

@@ -97,7 +97,6 @@ class LiveAudit:
 
 
 def summary(tasks: Audit, load: Load, faults: Faults, options: Options, seconds: float) -> tuple[Sequence[str], bool]:
-    """Returns the lines of the summary, and whether all is as it should be."""
     problems = [*tasks.wrong, *load.wrong]
     unsure = load.submitted - load.acknowledged
     if options.unattended and unsure:

@@ -50,7 +50,6 @@ class Database:
 
     @property
     def dsn(self) -> str:
-        """The same for libpq."""
         return self._server.dsn()
 
     @property

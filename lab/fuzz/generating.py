@@ -247,7 +247,6 @@ def _mistyped(message: bytes, numbers: Numbers, source: random.Random) -> bytes:
 
 
 def _overlong(message: bytes, numbers: Numbers, source: random.Random) -> bytes:
-    """Returns a length that is more than there is."""
     number = source.choice(numbers)
     return message + _tag(number, 2) + source.choice(_VARINTS) + source.randbytes(4)
 

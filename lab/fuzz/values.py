@@ -33,7 +33,6 @@ class Known:
         return source.choice(self._values[_name(field)])
 
     def any_text(self, source: random.Random) -> str:
-        """Returns some text of any field, or none."""
         texts = [value for values in self._values.values() for value in values[:4] if isinstance(value, str)]
         return source.choice(texts) if texts else ""
 

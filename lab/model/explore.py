@@ -57,7 +57,6 @@ class Parts(Generic[T]):
         self._steps: dict[Hashable, tuple[int, Any]] = {}
 
     def __getitem__(self, number: int) -> T:
-        """Returns the value of that number; not to be changed."""
         return self._values[number]
 
     def __iter__(self) -> Iterator[T]:
@@ -228,17 +227,13 @@ class Edge(NamedTuple, Generic[S]):
 
 
 class System(Protocol[S]):
-    """What can be explored."""
-
     def initial(self) -> S: ...
     def edges(self, state: S) -> Iterable[Edge[S]]: ...
     def wrong(self, state: S) -> str | None:
         """Returns what is wrong with a state; None where every property holds."""
         ...
 
-    def settled(self, state: S) -> bool:
-        """Returns whether all that was asked for is done."""
-        ...
+    def settled(self, state: S) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)

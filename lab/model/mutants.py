@@ -115,7 +115,6 @@ def _never_ahead(gained: float, lease_ttl: float) -> bool:
 
 
 def _without_lock(self: WindowRows, account_id: int) -> bool:
-    """Admits without keeping others out."""
     return False
 
 

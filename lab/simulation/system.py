@@ -100,8 +100,6 @@ class Load:
 
 
 class LoadedCell(SimulatedCell):
-    """A cell with a fleet that is busy."""
-
     def __init__(
         self, costs: Costs, sizes: Sizes, workers: int, schedulers: int, cores: int = 8, *, clock: Clock | None = None
     ) -> None:

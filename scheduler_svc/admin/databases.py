@@ -97,7 +97,6 @@ class Databases:
         return int(self._admin.scalar(_MAJOR))
 
     def sessions(self) -> Sequence[DatabaseSession]:
-        """Returns the sessions on the database, oldest first."""
         return [DatabaseSession(*row) for row in self._admin.execute(_SESSIONS, {"name": self.target})]
 
     def lasting_sessions(self) -> Sequence[DatabaseSession]:
@@ -111,12 +110,10 @@ class Databases:
         return self._admin.scalar(_EXISTS, {"name": self.target}) is not None
 
     def has_tables(self) -> bool:
-        """Returns whether the database has any tables, ours or not."""
         with self.connected() as connection:
             return bool(connection.scalar(_HAS_TABLES))
 
     def connected(self) -> sa.Connection:
-        """Returns a connection to the database itself."""
         return sa.create_engine(self._url, poolclass=sa.NullPool).connect()
 
     def create(self) -> str:
@@ -128,7 +125,6 @@ class Databases:
         return self._url.set(database=name).render_as_string(hide_password=False)
 
     def drop(self, name: str) -> None:
-        """Drops a database if it exists, and its sessions."""
         self._admin.exec_driver_sql(f"DROP DATABASE IF EXISTS {self._quoted(name)} WITH (FORCE)")
 
     def swap_in(self, new: str) -> str | None:

@@ -125,11 +125,9 @@ class Audit(Statements):
         self._session.insert(_INSERT_EVENTS, events)
 
     def stored(self, keys: Sequence[int]) -> set[int]:
-        """Returns those of these events that are stored."""
         return set(self._all(int, _STORED, keys=array("bigint", keys)))
 
     def accounts_of(self, resources: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """Returns the accounts of those of these resources that exist."""
         rows = self._rows(_ACCOUNTS_OF, **_RESOURCES.bind(resources))
         return {(kind, key): account_id for kind, key, account_id in rows if account_id is not None}
 

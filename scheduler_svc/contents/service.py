@@ -259,7 +259,6 @@ def _review(request: pb.ReviewContentRequest, violations: Violations, reviewer: 
 
 
 def _reviews(request: pb.BatchReviewContentsRequest, violations: Violations) -> list[Review]:
-    """Returns the decisions, each of another content."""
     if not violations.count("requests", len(request.requests), 1, MAX_BATCH_REVIEWS):
         return []
     reviews: dict[int, Review] = {}

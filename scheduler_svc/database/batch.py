@@ -74,7 +74,6 @@ class UnnestedRows:
         return f"(SELECT {', '.join(arrays)}) AS r"
 
     def bind(self, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
-        """Returns the parameters that carry `rows`."""
         columns = zip(*rows, strict=True) if rows else [()] * len(self._columns)
         return {
             name: _ENCODERS[sql_type](values)
@@ -112,11 +111,9 @@ class Insert:
         return f"{name} AS ({self._into} {source} WHERE {condition} RETURNING 1)"
 
     def bind_part(self, name: str, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
-        """Returns the parameters of `part` that carry `rows`."""
         return {f"{name}_{column}": values for column, values in self.bind(rows).items()}
 
     def bind(self, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
-        """Returns the parameters of `sql` that carry `rows`."""
         return self._batch.bind(rows)
 
     def pieces(self, rows: Sequence[Sequence[Any]]) -> Iterator[bytes]:

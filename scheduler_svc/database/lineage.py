@@ -28,8 +28,6 @@ _PORT = 5432
 
 
 class HostList:
-    """The hosts that are left to try."""
-
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = dict(options)
         hosts = str(options.get("host", "")).split(",")
@@ -126,8 +124,6 @@ class TimelineId(NamedTuple):
 
 
 class TimelineConnection(extensions.connection):
-    """A connection that keeps the timeline of its server."""
-
     timeline: int | None = None
 
 

@@ -85,7 +85,6 @@ class PgNotifications:
             self._connection = None
 
     def dispose(self) -> None:
-        """Closes all for good."""
         self.close()
         os.close(self._wake_read)
         os.close(self._wake_write)

@@ -272,7 +272,6 @@ def _prepared(name: str, sql: str) -> tuple[str, str]:
 
 
 def forget(info: dict[str, object]) -> None:
-    """Forgets what the connection with this `info` has prepared."""
     if isinstance(prepared := info.get(_KEY), Prepared):
         prepared.forget()
 

@@ -126,5 +126,4 @@ class EventGroup(NamedTuple):
 
 
 def content_ids(groups: Collection[EventGroup]) -> list[int]:
-    """Returns the contents that a message names."""
     return sorted({int(str(data["content_id"])) for group in groups for data in group.first if "content_id" in data})

@@ -57,7 +57,6 @@ class HistoryPoint(NamedTuple):
 
 
 def bucket(seconds: float) -> int:
-    """Returns the kind of a duration."""
     return _BUCKET_0 + _LOWEST + bisect_left(_ENDS, seconds)
 
 

@@ -113,7 +113,6 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _local(time: datetime, tz: ZoneInfo) -> datetime:
-    """Returns what clocks show at that time."""
     return time.astimezone(tz).replace(tzinfo=None)
 
 

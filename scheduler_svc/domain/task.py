@@ -38,7 +38,6 @@ class Brief(NamedTuple):
 
     @classmethod
     def of(cls, texts: Iterable[str], creator_options: Mapping[str, str] | None = None) -> Brief:
-        """Returns the brief with these values of `TEXTS`."""
         return tuple.__new__(cls, (*texts, creator_options or NO_OPTIONS))
 
     @property

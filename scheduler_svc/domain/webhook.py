@@ -191,7 +191,6 @@ class AddressPolicy:
 
 
 def url_problem(url: str) -> str | None:
-    """Returns what is wrong with the form of a URL, or None."""
     if not (url.isascii() and url.isprintable()) or " " in url:
         return "must be ASCII without white space, other characters percent-encoded"
     try:

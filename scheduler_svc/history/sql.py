@@ -92,7 +92,6 @@ class Counts(Statements):
     """Statements on `task_counts` and `count_deltas`. Account 0 holds the sums over all accounts."""
 
     def add(self, deltas: Mapping[tuple[int, int], int]) -> None:
-        """Adds to the counts by (account, kind)."""
         self._session.insert(_DELTAS, [(account, kind, n) for (account, kind), n in sorted(deltas.items()) if n])
 
     def read(self, scope: Scope) -> dict[int, int]:
@@ -166,7 +165,6 @@ class Rollups(Statements):
     """Statements on `task_rollups` and `rollup_deltas`. Account 0 holds the sums over all accounts."""
 
     def add(self, numbers: Mapping[int, Mapping[int, float]]) -> None:
-        """Adds to this hour's numbers by account and kind."""
         rows = [
             (account, array("smallint", kinds), array("float8", kinds.values())) for account, kinds in numbers.items()
         ]

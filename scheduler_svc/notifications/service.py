@@ -79,7 +79,6 @@ class NotificationService(NotificationServiceServicer):
         return pb.TestChannelResponse(delivered=response.delivered, error=response.error)
 
     async def _read(self, channel: pb.Channel, names: Sequence[str], violations: Violations) -> dict[str, Any]:
-        """Returns the values of these fields."""
         violations.path = "channel."
         if "url" in names:
             await check_url("url", channel.url, self.url_problem, violations)

@@ -277,5 +277,4 @@ class PublishPool(Statements):
 def entry(
     content_id: int, account_id: int, priority: int, schedule_time: datetime | None, status: int, *rest: Any
 ) -> PoolEntry:
-    """Returns the entry in a row of `ENTRY`."""
     return PoolEntry(content_id, account_id, priority, schedule_time, PublishStatus(status), *rest)

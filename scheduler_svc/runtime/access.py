@@ -376,8 +376,6 @@ class _OpenCalls(NamedTuple):
 
 
 class Callers:
-    """The calls in progress, by caller."""
-
     def __init__(self, limits: Limits, end: Callable[[asyncio.Task[Any]], None]) -> None:
         self._max_receiving = limits.receiving
         self._max = {

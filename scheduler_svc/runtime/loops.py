@@ -206,7 +206,6 @@ class Supervision:
             stopping.wait(pause)
 
     async def run_async(self, name: str, part: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
-        """Runs as `run` does, on the event loop."""
         failures = _Failures()
         while True:
             try:

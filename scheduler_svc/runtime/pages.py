@@ -74,7 +74,6 @@ class PageRequest(Generic[Position]):
 
     @classmethod
     def of_names(cls, request: ListRequest, bad: Violations, *selection: object, default_size: int) -> PageRequest[str]:
-        """Returns the same for a list whose positions are names."""
         return _read(request, bad, selection, _is_name, default_size)
 
     @classmethod

@@ -145,7 +145,6 @@ class LogLimit:
     _count: int = 0
 
     def allows(self) -> bool:
-        """Counts a failure. Returns whether to log it."""
         self._count += 1
         if self._count > MAX_LOGGED:
             self.suppressed += 1

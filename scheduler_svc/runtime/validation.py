@@ -225,7 +225,6 @@ class Violations:
     def statuses(
         self, field: str, values: Sequence[int], *, among: frozenset[Status] = frozenset(Status)
     ) -> frozenset[Status]:
-        """Returns the states, each of which must be in `among`."""
         statuses: set[Status] = set()
         if not self.count(field, len(values), 0, MAX_ITEMS):
             return frozenset()

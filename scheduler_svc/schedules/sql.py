@@ -125,7 +125,6 @@ class Schedules(Statements):
         return self._one(_schedule, _GET_SCHEDULE, schedule_id=schedule_id)
 
     def lock(self, schedule_id: int) -> Schedule | None:
-        """Returns the same as `get`, locked."""
         return self._one(_schedule, _LOCK_SCHEDULE, schedule_id=schedule_id)
 
     def list(self, scope: Scope, after: int, limit: int) -> list[Schedule]:
@@ -147,7 +146,6 @@ class Schedules(Statements):
         return self._all(_schedule, _LOCK_DUE, now=now, limit=limit, but=array("bigint", but))
 
     def due_accounts(self, now: datetime, limit: int, but: Collection[int]) -> set[int]:
-        """Returns the accounts of the first `limit` of these schedules."""
         return set(self._all(int, _DUE_ACCOUNTS, now=now, limit=limit, but=array("bigint", but)))
 
     def next_due(self) -> datetime | None:
@@ -176,7 +174,6 @@ def _values(settings: ScheduleSettings) -> dict[str, Any]:
 
 
 def _schedule(*row: Any) -> Schedule:
-    """Returns the schedule in a row of `_COLUMNS`."""
     schedule_id, account_id, name, cron, zone, template, catch_up, overlap, jitter, paused, tick, due_time, *rest = row
     settings = ScheduleSettings(name, cron, zone, bytes(template), CatchUp(catch_up), Overlap(overlap), jitter, paused)
     following = None if tick is None else Due(tick, due_time)

@@ -29,5 +29,4 @@ class MigrationFolder:
             self._directory.run_env()
 
     def scripts(self) -> list[Script]:
-        """Returns the migrations, oldest first."""
         return list(self._directory.walk_revisions())[::-1]

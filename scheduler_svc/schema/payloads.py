@@ -30,13 +30,11 @@ def brief(values: Sequence[Any]) -> Brief:
 
 
 def stored(row: PayloadRow) -> tuple[Any, ...]:
-    """Returns the values of `PAYLOADS`."""
     options = entries(row.brief.creator_options)
     return (row.task_key, *row.brief.texts, options, entries(row.labels), row.request_id or None)
 
 
 def stored_traced(row: PayloadRow) -> tuple[Any, ...]:
-    """Returns the values of `TRACED_PAYLOADS`."""
     trace = row.trace
     return (*stored(row), *((trace.traceparent, trace.tracestate or None) if trace else (None, None)))
 

@@ -75,7 +75,6 @@ def _check(connection: sa.Connection, action: str, rights: Iterable[tuple[str, s
 
 
 def _lacking(connection: sa.Connection, rights: Iterable[tuple[str, str, str]]) -> list[tuple[str, str]]:
-    """Returns the privileges that the role lacks, and on what."""
     kinds, names, privileges = (list(column) for column in zip(*rights, strict=True))
     rows = connection.execute(_FIND_MISSING, {"kinds": kinds, "names": names, "privileges": privileges})
     return [(privilege, name) for privilege, name in rows]

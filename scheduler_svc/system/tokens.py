@@ -27,7 +27,6 @@ class TokenRegister:
     _revoked: Mapping[str, Revocation] = field(default_factory=dict)
 
     def load(self, lines: Sequence[TokenLine]) -> None:
-        """Takes the lines of the file."""
         self._lines = lines
         self.use([line for line in lines if line.sha256 not in self._revoked])
 
@@ -50,7 +49,6 @@ class TokenRegister:
         return token
 
     def list(self, wanted: Callable[[TokenLine], bool]) -> Sequence[Token]:
-        """Returns the tokens of these lines, by name."""
         lines: dict[str, list[TokenLine]] = {}
         for line in sorted(filter(wanted, self._lines), key=attrgetter("name")):
             lines.setdefault(line.name, []).append(line)

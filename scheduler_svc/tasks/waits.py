@@ -66,7 +66,6 @@ class Waiters:
                 pass
 
     def wake(self, ended: Iterable[int]) -> None:
-        """Wakes the waits for these tasks, which have ended."""
         if self._events:
             for task_key in ended:
                 for event in self._events.get(task_key, ()):

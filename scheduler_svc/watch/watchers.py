@@ -264,7 +264,6 @@ class Watcher:
 
     @property
     def behind(self) -> int:
-        """The changes that it has not read."""
         return self._recent.count - self._read
 
     def fail(self, failure: Exception) -> None:

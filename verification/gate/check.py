@@ -29,7 +29,6 @@ def changed(root: Path) -> list[str]:
 
 
 def levels_of_tests(root: Path) -> dict[str, str]:
-    """The level of each test file by its path, in the order of `LEVELS`."""
     files = sorted((root / "tests").rglob("test_*.py"))
     matches = {file.relative_to(root).as_posix(): _LEVEL.search(file.read_text(encoding="utf-8")) for file in files}
     by_path = {path: match[1] for path, match in matches.items() if match}

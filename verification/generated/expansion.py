@@ -148,7 +148,6 @@ def _check_addition(thing: Thing, definition: str) -> Iterator[str]:
 
 
 def _apply(engine: sa.Engine, folder: Path) -> list[str]:
-    """Returns the statements that it took."""
     statements: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: Any) -> None:

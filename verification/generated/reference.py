@@ -151,7 +151,6 @@ def protos() -> list[Proto]:
 
 
 def overview(files: Sequence[Proto]) -> str:
-    """Returns the list of all RPCs."""
     text = "All are in the package `contentgen.v1`, and the role `operator` may call all.\n\n"
     rows = table(("RPC", "what it does", "roles"), [row for proto in files for row in proto.rows()])
     return (

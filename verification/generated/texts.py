@@ -104,7 +104,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def problems(catalog: Catalog) -> Iterator[str]:
-    """Yields what is wrong with the Chinese."""
     for (*originals, last), chinese in _strings(catalog).items():
         if not all(chinese):
             yield f"{last!r} has no Chinese"
@@ -119,7 +118,6 @@ def _filled_in(*texts: str) -> set[str]:
 
 
 def page_texts() -> Iterator[PageText]:
-    """Yields all texts of the pages."""
     for source in SOURCES:
         for path in sorted((ROOT / source).rglob("*.html")):
             yield from _in_template(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"))

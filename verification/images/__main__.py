@@ -52,8 +52,6 @@ exec chroot {root} setpriv --reuid={user} --regid={user} --clear-groups --no-new
 
 @dataclass(frozen=True)
 class Image:
-    """An image, and the folder that its files are in."""
-
     name: str
     root: Path
     config: Mapping[str, Any]

@@ -46,8 +46,6 @@ class Pin(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What one check says."""
-
     verdict: str
     check: str
     text: str
@@ -94,7 +92,6 @@ def findings(tool: str, arguments: Sequence[str]) -> Iterator[Finding]:
 
 
 def read(lock: Path) -> list[Pin]:
-    """Returns the pins of a lock file."""
     text = lock.read_text(encoding="utf-8").replace("\\\n", " ")
     return [_pin(line) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
@@ -168,7 +165,6 @@ def _finding(check: str, problems: Sequence[str], summary: str) -> Finding:
 
 
 def _run(command: Sequence[object], timeout: float) -> subprocess.CompletedProcess[str] | str:
-    """Returns the end of a command, or why it has none."""
     parts = [str(part) for part in command]
     try:
         return subprocess.run(parts, capture_output=True, text=True, timeout=timeout, check=False)

@@ -93,7 +93,6 @@ def is_allowed(name: str, expression: str) -> bool:
 
 
 def table(packages: Sequence[Distribution]) -> str:
-    """Returns a table in Markdown with a row for each distribution."""
     rows = [f"| {package.name} | {package.version} | {licence(package)} |" for package in packages]
     return "\n".join(["| distribution | version | licence |", "|---|---|---|", *rows, ""])
 

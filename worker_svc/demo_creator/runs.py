@@ -58,7 +58,6 @@ class DemoRun(NamedTuple):
 
 
 def progress(part: float) -> dict[str, object]:
-    """Returns the progress of a run of which `part` (0 to 1) is done."""
     part = min(max(part, 0.0), 0.99)
     return {
         "percent": int(100 * part),

@@ -60,7 +60,6 @@ class Tails:
                 tail.over, tail.due_at = True, [0.0, 0.0]
 
     def asked(self, order: pb.Tail, at: float) -> None:
-        """Begins a tail, or renews it."""
         if (tail := self._tails.get(order.tail_id)) is None:
             if len(self._tails) >= MAX_TAILS:
                 return
@@ -72,7 +71,6 @@ class Tails:
         self._on_change()
 
     def forget(self) -> None:
-        """Forgets all tails: they were of the stream before."""
         self._tails.clear()
 
     def due_at(self) -> float:

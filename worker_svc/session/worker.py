@@ -174,7 +174,6 @@ class Worker:
         self.want_drain(desired.drain)
 
     def want_drain(self, wanted: bool) -> None:
-        """Drains as long as the scheduler wants it."""
         if wanted == self.intake.drain_wanted:
             return
         self.intake.drain_wanted = wanted

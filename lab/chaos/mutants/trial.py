@@ -51,7 +51,6 @@ class Trial:
         self.scheduler: Scheduler
 
     def serve(self, mutant: str | None = None, *, lease_ttl: float = SHORT_LEASE) -> Scheduler:
-        """Returns the scheduler, started; or one of `MUTANTS`."""
         self._lease_ttl = lease_ttl
         self.scheduler = self.stack.scheduler(lease_ttl=lease_ttl, CONTENTGEN_WEBHOOK_ALLOW=NETWORK)
         self._command = self.scheduler.command
@@ -204,7 +203,6 @@ class Trial:
 
 @contextmanager
 def trial_on(database_url: str) -> Iterator[Trial]:
-    """Yields a trial in a folder of its own, on a database of its own."""
     with server_folder() as folder, closing(Trial(folder, database_url)) as trial:
         yield trial
 

@@ -44,7 +44,6 @@ _ODD = (None, 0, 1, -1, 2**63 - 1, -(2**63), 10**17, 1.0, 1e300, float("nan"), f
 
 
 def row_of(table: str, read: Callable[[OldRow], object]) -> Callable[[random.Random, Path], None]:
-    """Returns one row of a table, read as the import reads it."""
     columns = [column.name for column in old_columns()[table]]
 
     def run(source: random.Random, _: Path) -> None:

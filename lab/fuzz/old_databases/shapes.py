@@ -285,7 +285,6 @@ SHAPES: Mapping[str, Shape] = {
 
 
 def shape_of(number: int) -> str:
-    """The shapes take turns."""
     return list(SHAPES)[number % len(SHAPES)]
 
 

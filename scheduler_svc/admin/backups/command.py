@@ -69,7 +69,6 @@ scheduler runs, or the database is not empty and --replace is not given. But for
 
 
 def assets_folder(file: Path) -> Path:
-    """Returns where the assets of this backup are."""
     return file.with_name(file.name + ".assets")
 
 

@@ -113,7 +113,6 @@ class RestoreProgress:
         self.tick()
 
     def tick(self) -> None:
-        """Shows the progress, from time to time."""
         self._line.show(f"{max(0, self._done)} of {self._steps} steps done: {self.step}")
 
 

@@ -96,7 +96,6 @@ class Contents(Statements):
         return self._by_id(_GET_LISTED, content_ids)
 
     def lock_listed(self, content_ids: Sequence[int]) -> dict[int, Content]:
-        """Returns the same as `listed`, locked in the order of their ids."""
         return self._by_id(_LOCK_LISTED, content_ids)
 
     def accounts_of(self, content_ids: Sequence[int]) -> dict[int, int]:

@@ -101,7 +101,6 @@ class Selection(NamedTuple):
         return "" if self.review_status is None else f" AND review_status = {self.review_status}"
 
     def conditions(self) -> str:
-        """Returns all other conditions."""
         conditions = [_IN_BODIES if self.bodies and name == "words" else _BY_FIELD[name] for name in self.given]
         if self.publish_status is not None:
             conditions.append(f"{ENTRY_STATUS} = {self.publish_status}")
@@ -135,7 +134,6 @@ _IN_BODIES = _words(body=True)
 
 
 def values(wanted: ContentFilter) -> dict[str, Any]:
-    """Returns the parameters of the conditions."""
     parameters: dict[str, Any] = {name: getattr(wanted, name) for name in _BY_FIELD}
     parameters["words"] = array("text", wanted.words)
     for i, (name, value) in enumerate(wanted.labels.items()):
@@ -221,7 +219,6 @@ _FIELDS = [field.name for field in fields(Content)][:-5]
 
 
 def content(*row: Any) -> Content:
-    """Returns the content in a row of `WHOLE` or `LISTED`."""
     *columns, assignment, named = row
     assignee, assigner, assign_time = assignment or ("", "", None)
     values = dict(zip(_FIELDS, columns, strict=True))
@@ -253,8 +250,6 @@ class _Ids(NamedTuple):
 
 
 class ContentList(Statements):
-    """Reads pages of one list."""
-
     def __init__(self, session: Pipeline, scope: Scope, wanted: ContentFilter, of: Selection) -> None:
         super().__init__(session)
         self._scope = scope
@@ -293,7 +288,6 @@ class ContentList(Statements):
         return int(self._row(bound_of(of), **self._values, **ids._asdict(), skipped=skipped)[0])
 
     def _first_body(self) -> int:
-        """Returns the id from which on bodies are searched."""
         if self._wanted.assignee:
             assigned = self._assigned(_Ids(0, KEY_MAX), MAX_BODIES, oldest_first=False)
             return assigned[-1] if assigned else KEY_MAX
@@ -317,7 +311,6 @@ class ContentList(Statements):
         return ContentPage(contents, None if ended else candidates[-1])
 
     def _scan(self, ids: _Ids, examined: _Ids, limit: int) -> ContentPage:
-        """Reads contents of the part that is examined."""
         contents = self._all(content, page(LISTED, self._of), **examined._asdict(), **self._values, limit=limit)
         ended = examined == ids or len(contents) == limit
         return ContentPage(contents, None if ended else self._behind(getattr(examined, self._end)))

@@ -137,7 +137,6 @@ class Search(Statements):
     """Statements on `content_grams` and `search_index`."""
 
     def indexed_to(self) -> int:
-        """Returns the id up to which all contents are indexed."""
         return int(self._row(_INDEXED_TO)[0])
 
     def last(self) -> int:

@@ -156,7 +156,6 @@ class ListQuery(NamedTuple):
 
 
 def values(wanted: TaskFilter) -> dict[str, Any]:
-    """Returns the parameters of the conditions."""
     parameters: dict[str, Any] = {name: getattr(wanted, name) for name in _EXAMINED}
     parameters |= accounts(wanted.scope)
     parameters |= {
@@ -292,7 +291,6 @@ def _range(status: Status, query: ListQuery, keyed: Sequence[str] | None) -> str
 
 
 def _marked(mark: Mark, query: ListQuery, conditions: str, part: str) -> str:
-    """Returns a part of a mark's tasks."""
     span = _span("x", mark.columns, mark.values, query)
     return f"SELECT x.task_key {mark.source} AS x WHERE {conditions}{span} {part}"
 

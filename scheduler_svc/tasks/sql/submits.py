@@ -284,7 +284,6 @@ class Submits(Statements):
         return {row[0] for row in self._rows(_REMEMBER, **_REQUEST.bind(rows))}
 
     def known(self, rows: Sequence[RequestId]) -> dict[tuple[int, str], RequestId]:
-        """Returns the stored requests with these ids."""
         requests = [
             RequestId(account_id, request_id, task_key, bytes(fingerprint))
             for account_id, request_id, task_key, fingerprint in self._rows(_KNOWN_REQUESTS, **_REQUEST.bind(rows))

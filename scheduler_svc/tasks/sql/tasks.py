@@ -197,7 +197,6 @@ class Tasks(Statements):
 
 
 def task_row(row: Any) -> TaskRow:
-    """Returns the task in a row of `DECISION_COLUMNS`."""
     task = TaskRow(*row)
     return task._replace(status=Status(task.status), lease_end=LeaseEnd(task.lease_end))
 
