@@ -390,7 +390,7 @@ class Replica:
         self._feed.wake = watch.wake
         webhooks = Periodic("webhooks", self._deliveries.run_once)
         self._deliveries.wake = webhooks.wake
-        messages = Periodic("messages", MessageLoop(pools.loops).run_once)
+        messages = Periodic("messages", MessageLoop(pools.loops, self._webhook_interest).run_once)
         self._deliveries.held = messages.wake
         audit = Periodic("audit", self._audit_log.run_once)
         self._audit_log.wake = audit.wake
