@@ -102,8 +102,8 @@ def test_a_lost_worker_is_found_and_commands_are_for_operators(place: Place, ope
 
 def test_each_text_of_the_pages_has_its_chinese(capsys: pytest.CaptureFixture[str]) -> None:
     assert generated.main([]) == 0, capsys.readouterr().out
-    places = {text.place for text in generated.page_texts()}
-    assert {"console_svc/pool/list.html", "console_svc/site.py", "values of the API"} <= places
+    texts = {text.text for text in generated.page_texts()}
+    assert {"From day", "Too many tries. Wait a minute.", "its schedule time", "processing"} <= texts
 
 
 @pytest.mark.parametrize(

@@ -77,9 +77,8 @@ _UNDATED = datetime.fromtimestamp(0, UTC)
 
 
 class PageText(NamedTuple):
-    """A text of a page: where it is, and what it is for several things, if it counts."""
+    """A text of a page, and what it is for several things, if it counts."""
 
-    place: str
     text: str
     several: str | None = None
 
@@ -119,28 +118,25 @@ def _filled_in(*texts: str) -> set[str]:
 
 def page_texts() -> Iterator[PageText]:
     for source in SOURCES:
-        for path in sorted((ROOT / source).rglob("*.html")):
-            yield from _in_template(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"))
-        for path in sorted((ROOT / source).rglob("*.py")):
-            yield from _in_code(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"))
-    for value in sorted(_VALUES):
-        yield PageText("values of the API", value)
+        for path in sorted((ROOT / source).rglob("*.*")):
+            if read := {".html": _in_template, ".py": _in_code}.get(path.suffix):
+                yield from read(path.read_text(encoding="utf-8"))
+    yield from map(PageText, sorted(_VALUES))
     for field in TYPED.values():
-        for text in filter(None, (field.label, field.hint, *(field.choice or ()))):
-            yield PageText("contentgen/submit_fields.py", text)
+        yield from map(PageText, filter(None, (field.label, field.hint, *(field.choice or ()))))
 
 
-def _in_template(place: str, source: str) -> Iterator[PageText]:
+def _in_template(source: str) -> Iterator[PageText]:
     for call in Environment(autoescape=True).parse(source).find_all(nodes.Call):
         texts = [argument.value for argument in call.args if isinstance(argument, nodes.Const)]
         name = call.node.name if isinstance(call.node, nodes.Name) else ""
         if name == "_" and texts and texts[0]:
-            yield PageText(place, texts[0])
+            yield PageText(texts[0])
         elif name == "_n":
-            yield PageText(place, *texts[:2])
+            yield PageText(*texts[:2])
 
 
-def _in_code(place: str, source: str) -> Iterator[PageText]:
+def _in_code(source: str) -> Iterator[PageText]:
     for call in ast.walk(ast.parse(source)):
         if not isinstance(call, ast.Call):
             continue
@@ -148,10 +144,10 @@ def _in_code(place: str, source: str) -> Iterator[PageText]:
         if name == "plural":
             texts = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
             if texts:
-                yield PageText(place, *map(str, texts))
+                yield PageText(*map(str, texts))
         for argument in (call.args[number] for number in TAKES_TEXT.get(name, ()) if number < len(call.args)):
             if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value:
-                yield PageText(place, argument.value)
+                yield PageText(argument.value)
 
 
 def updated(present: Catalog) -> Catalog:
@@ -160,7 +156,8 @@ def updated(present: Catalog) -> Catalog:
     for text in page_texts():
         key = (text.text, text.several) if text.several else text.text
         message = present.get(text.text)
-        catalog.add(key, string=message.string if message and message.id == key else "", locations=[(text.place, 0)])
+        entry = catalog.add(key, string=message.string if message and message.id == key else "")
+        entry.flags.clear()  # `problems` checks what is filled in
     return catalog
 
 
@@ -176,7 +173,7 @@ def _tuple(value: Any) -> tuple[str, ...]:
 def _po(catalog: Catalog) -> bytes:
     buffer = io.BytesIO(_HEAD.encode())
     buffer.seek(0, io.SEEK_END)
-    write_po(buffer, catalog, width=120, omit_header=True, sort_by_file=True, include_lineno=False)
+    write_po(buffer, catalog, width=120, omit_header=True)
     return buffer.getvalue()
 
 
