@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, get_args
 
@@ -11,7 +12,7 @@ from contentgen.cli import completion, tables, values
 from contentgen.cli.command import Commands, Session
 from contentgen.cli.failures import Status
 from contentgen.cli.lists import each, write_list
-from contentgen.cli.options import All, Limit, PageToken, Yes
+from contentgen.cli.options import All, Limit, PageToken, Yes, stands_for
 from contentgen.cli.output import Document, document
 from contentgen.cli.values import argument, option
 from contentgen.client.results import ChannelEvent, Language
@@ -24,20 +25,35 @@ ChannelIds = Annotated[
 ]
 Url = Annotated[str, argument("URL", "Where messages go, such as feishu://TOKEN; - reads it from standard input.")]
 NewUrl = Annotated[str | None, option("Where messages go; - reads it from standard input.", metavar="URL")]
-Events = Annotated[list[Event] | None, option("What is told; may be given several times.", "--event", "-e")]
-Description = Annotated[str | None, option("What it is for.")]
-Accounts = Annotated[
-    list[int] | None, option("Whose events, 0: those of all accounts; may be given several times.", "--account", min=0)
-]
-QuietHours = Annotated[str | None, option("When nothing is sent, such as '22:00-08:00 Asia/Shanghai'.")]
-Digest = Annotated[
-    float | None,
-    option("How long events are gathered into one message, up to 1d.", parser=values.seconds, metavar="DURATION"),
-]
-OfLanguage = Annotated[Language | None, option("Of its messages.")]
+_OPTIONS = {
+    "event_types": Annotated[list[Event] | None, option("What is told; may be given several times.", "--event", "-e")],
+    "description": Annotated[str | None, option("What it is for.")],
+    "account_ids": Annotated[
+        list[int] | None,
+        option("Whose events, 0: those of all accounts; may be given several times.", "--account", min=0),
+    ],
+    "quiet_hours": Annotated[str | None, option("When nothing is sent, such as '22:00-08:00 Asia/Shanghai'.")],
+    "digest": Annotated[
+        float | None,
+        option("How long events are gathered into one message, up to 1d.", parser=values.seconds, metavar="DURATION"),
+    ],
+    "language": Annotated[Language | None, option("Of its messages.")],
+}
 Active = Annotated[bool | None, option("Whether anything is sent.", "--active/--inactive")]
 
 command = Commands()
+
+
+def _settings(_: Session, values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the client's arguments of the options that were given. An account 0 is all: none."""
+    given = {name: value for name, value in values.items() if value not in (None, [])}
+    if "account_ids" in given:
+        given["account_ids"] = [account_id for account_id in given["account_ids"] if account_id]
+    return given
+
+
+with_settings = stands_for("settings", _OPTIONS, _settings)
+"""The parameter `settings` of a command becomes the options of a channel."""
 
 
 @command(
@@ -45,39 +61,18 @@ command = Commands()
     "contentgen channel create feishu://0123456789abcdef --language zh_CN",
     "contentgen channel create slack://TOKEN_A/TOKEN_B/TOKEN_C -e task.failed --digest 1h",
 )
-def create(
-    session: Session,
-    url: Url,
-    event: Events = None,
-    description: Description = None,
-    account: Accounts = None,
-    quiet_hours: QuietHours = None,
-    digest: Digest = None,
-    language: OfLanguage = None,
-) -> None:
+@with_settings
+def create(session: Session, url: Url, *, settings: Mapping[str, Any]) -> None:
     """Tell people in a chat or by mail; without --event of articles that wait, failed publications and tasks.
 
     The address is not shown again.
     """
-    event_types: list[Any] = event or ["content.pending_review", "publish.failed", "task.failed"]
-    channel = session.client.create_channel(
-        _address(url),
-        event_types,
-        description=description or "",
-        account_ids=_accounts(account) or [],
-        quiet_hours=quiet_hours or "",
-        digest=digest or 0.0,
-        language=language or "en",
-    )
-    session.output.one(document(channel), tables.channel)
+    told = {"event_types": ["content.pending_review", "publish.failed", "task.failed"], **settings}
+    session.output.one(document(session.client.create_channel(_address(url), **told)), tables.channel)
 
 
 def _address(url: str) -> str:
     return typer.get_text_stream("stdin").readline().strip() if url == "-" else url
-
-
-def _accounts(accounts: list[int] | None) -> list[int] | None:
-    return [account for account in accounts if account] if accounts else None
 
 
 @command("list", "contentgen channel list", "contentgen -o jsonl channel list | jq 'select(.last_error != null)'")
@@ -90,32 +85,18 @@ def list_(session: Session, limit: Limit = None, all_: All = False, page_token: 
 @command(
     "update", "contentgen channel update 3 --inactive", "contentgen channel update 3 --digest 30m --quiet-hours ''"
 )
+@with_settings
 def update(
     session: Session,
     channel_id: ChannelId,
+    *,
     url: NewUrl = None,
-    event: Events = None,
-    description: Description = None,
-    account: Accounts = None,
-    quiet_hours: QuietHours = None,
-    digest: Digest = None,
-    language: OfLanguage = None,
+    settings: Mapping[str, Any],
     active: Active = None,
 ) -> None:
     """Change a channel: only what is given. The events and accounts that are given replace the present ones."""
-    event_types: list[Any] | None = event or None
-    channel = session.client.update_channel(
-        channel_id,
-        url=_address(url) if url else None,
-        event_types=event_types,
-        description=description,
-        account_ids=_accounts(account),
-        quiet_hours=quiet_hours,
-        digest=digest,
-        language=language,
-        active=active,
-    )
-    session.output.one(document(channel), tables.channel)
+    changes = {"url": _address(url) if url else None, "active": active, **settings}
+    session.output.one(document(session.client.update_channel(channel_id, **changes)), tables.channel)
 
 
 @command("delete", "contentgen channel delete 3")
