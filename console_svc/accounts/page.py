@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from starlette.datastructures import FormData
@@ -23,7 +24,7 @@ from console_svc.web.security import page_before
 from console_svc.web.sessions import Session, permitted
 from console_svc.web.values import MAX_COUNT, MAX_NUMBER, whole
 from console_svc.workers.page import pauses
-from contentgen import Account, AsyncContentGenerationClient, InvalidArgument, TaskHistoryPoint, TaskStats
+from contentgen import Account, AsyncContentGenerationClient, BudgetMode, InvalidArgument, TaskHistoryPoint, TaskStats
 
 MAX_ACCOUNTS = 10_000
 SAMPLE = 3
@@ -183,8 +184,10 @@ class Field(NamedTuple):
     hint: str
     reader: Callable[[str], str | int | float] = _count
     problem: str = WHOLE
+    choices: Mapping[Any, str] = MappingProxyType({})
 
 
+MODES: Mapping[BudgetMode, str] = {"soft": text("only told"), "hard": text("nothing starts")}
 FIELDS: Sequence[Field] = (
     Field("name", "Name", "For people; 1 to 200 characters.", str),
     Field("max_concurrent_tasks", "Tasks at once", "How many of its tasks may run at once; 0: no limit."),
@@ -192,6 +195,22 @@ FIELDS: Sequence[Field] = (
     Field("max_pending_tasks", "Pending tasks", "How many may be pending, scheduled ones included; 0: no limit."),
     Field("max_priority", "Highest priority", "That its submits may ask for, 1 to 10; 0: no limit."),
     Field("max_starts_per_minute", "Starts per minute", "Attempts that may start within any minute; 0: no limit."),
+    Field(
+        "max_cost_per_month",
+        "Budget of a month",
+        "What its contents may cost (UTC months); 0: any amount.",
+        float,
+        NUMBER,
+    ),
+    Field(
+        "budget_mode",
+        "Beyond the budget",
+        "Webhooks and channels are told; nothing starts, either, if you say so.",
+        str,
+        "",
+        MODES,
+    ),
+    Field("currency", "Currency", "In which its creators count: three letters, such as CNY, or empty.", str),
     Field("max_asset_bytes", "Bytes of files", "That may be stored for it; 0: the schedulers' default.", _bytes),
 )
 
@@ -206,7 +225,7 @@ class AccountForm(Form):
     @classmethod
     def of(cls, account: Account | None) -> AccountForm:
         """Returns the form of an account as it is stored; None is a new account."""
-        settings: Mapping[str, Any] = account or {"name": "", "weight": 1.0}
+        settings: Mapping[str, Any] = account or {"name": "", "weight": 1.0, "budget_mode": "soft", "currency": ""}
         typed = {field.name: _text(settings.get(field.name, 0)) for field in FIELDS}
         return cls(typed, typed)
 
@@ -247,6 +266,8 @@ def holds(account: Account, stats: TaskStats) -> Iterator[PageText]:
     if max_pending and pending >= max_pending:
         full = text("Submits are refused: {n} of {limit} that may be pending are.")
         yield filled(full, n=pending, limit=max_pending)
+    if account["budget_mode"] == "hard" and 0 < account["max_cost_per_month"] <= account["month_cost"]:
+        yield filled(text("The budget of this month is used up: nothing starts before the next, unless it is raised."))
     if not account["active"] and pending:
         inactive = plural("It is inactive, and {n} task still waits.", "It is inactive, and {n} tasks still wait.")
         yield filled(inactive, n=pending)
@@ -263,7 +284,10 @@ async def held_back(session: Session) -> Sequence[tuple[Account, PageText]]:
     limited_accounts = (
         account
         async for account in session.client.iter_accounts()
-        if account["max_concurrent_tasks"] or account["max_pending_tasks"] or not account["active"]
+        if account["max_concurrent_tasks"]
+        or account["max_pending_tasks"]
+        or not account["active"]
+        or account["max_cost_per_month"]
     )
     accounts = await taken(limited_accounts, MAX_LIMITED)
     stats = await asyncio.gather(*(session.client.get_task_stats(account["account_id"]) for account in accounts))

@@ -458,6 +458,9 @@ def account(account: Document) -> Lines:
     yield "highest priority", _limit(account["max_priority"])
     yield "starts a minute", _limit(account["max_starts_per_minute"])
     yield "bytes of files", str(account["max_asset_bytes"] or "the schedulers' default")
+    if account["max_cost_per_month"]:
+        budget = f"{account['month_cost']:,.2f} of {account['max_cost_per_month']:,.2f} {account['currency']}".rstrip()
+        yield "cost this month", f"{budget} ({account['budget_mode']})"
     yield "create time", cells.local_time(account["create_time"])
 
 

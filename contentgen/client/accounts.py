@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from contentgen.client.documents import BUDGET_MODE, value
 from contentgen.client.methods import Methods, lists, returns, returns_if_found
-from contentgen.client.results import Account
+from contentgen.client.results import Account, BudgetMode
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import account_service_pb2 as pb
@@ -23,6 +24,9 @@ class AccountMethods(Methods):
         max_priority: int = 0,
         max_starts_per_minute: int = 0,
         max_asset_bytes: int = 0,
+        max_cost_per_month: float = 0.0,
+        budget_mode: BudgetMode = "soft",
+        currency: str = "",
     ) -> pb.Account:
         """Creates an account, and returns it.
 
@@ -35,6 +39,9 @@ class AccountMethods(Methods):
                 has to name one.
             max_starts_per_minute: how many attempts may start within any minute; 0: no limit.
             max_asset_bytes: bytes that may be stored of its files; 0: the schedulers' default.
+            max_cost_per_month: what its contents of a calendar month (UTC) may cost; 0: any amount.
+            budget_mode: whether beyond that only webhooks and channels are told (soft), or nothing starts (hard).
+            currency: in which its creators count, such as CNY; empty: it is not said.
 
         Example:
             >>> account_id = client.create_account("新闻", max_concurrent_tasks=4)["account_id"]
@@ -47,6 +54,9 @@ class AccountMethods(Methods):
             max_priority=max_priority,
             max_starts_per_minute=max_starts_per_minute,
             max_asset_bytes=max_asset_bytes,
+            max_cost_per_month=max_cost_per_month,
+            budget_mode=value(BUDGET_MODE, budget_mode),
+            currency=currency,
         )
         return (await self._call(self._stubs.accounts.CreateAccount, request)).account
 
@@ -83,6 +93,9 @@ class AccountMethods(Methods):
         max_priority: int | None = None,
         max_starts_per_minute: int | None = None,
         max_asset_bytes: int | None = None,
+        max_cost_per_month: float | None = None,
+        budget_mode: BudgetMode | None = None,
+        currency: str | None = None,
         active: bool | None = None,
     ) -> pb.Account:
         """Changes an account, and returns it. What is None stays as it is. See `create_account`.
@@ -96,6 +109,9 @@ class AccountMethods(Methods):
             max_priority: 1 to 10; 0: no limit.
             max_starts_per_minute: 0: no limit.
             max_asset_bytes: 0: the schedulers' default.
+            max_cost_per_month: 0: any amount.
+            budget_mode: soft or hard.
+            currency: such as CNY; empty: it is not said.
             active: whether submits are taken.
 
         Raises:
@@ -113,6 +129,9 @@ class AccountMethods(Methods):
             "max_priority": max_priority,
             "max_starts_per_minute": max_starts_per_minute,
             "max_asset_bytes": max_asset_bytes,
+            "max_cost_per_month": max_cost_per_month,
+            "budget_mode": None if budget_mode is None else value(BUDGET_MODE, budget_mode),
+            "currency": currency,
             "active": active,
         }
         changes = {field: value for field, value in fields.items() if value is not None}

@@ -16,6 +16,7 @@ __all__ = [
     "AttemptLog",
     "AttemptOutput",
     "AuditEvent",
+    "BudgetMode",
     "Caller",
     "CatchUp",
     "Channel",
@@ -61,13 +62,16 @@ __all__ = [
 ]
 
 TaskStatus = Literal["pending", "submitted", "processing", "completed", "failed", "timeout", "cancelled"]
-PendingReason = Literal["backoff", "scheduled", "account_limit", "rate_limit", "paused", "no_workers", "all_slots_busy"]
+PendingReason = Literal[
+    "backoff", "scheduled", "account_limit", "rate_limit", "paused", "budget", "no_workers", "all_slots_busy"
+]
 ReviewStatus = Literal["pending_review", "approved", "rejected"]
 CatchUp = Literal["skip", "one", "all"]
 Overlap = Literal["allow", "skip"]
 PublishStatus = Literal["pending", "publishing", "published", "failed"]
 Resolution = Literal["hour", "day"]
 TaskOrder = Literal["create_time desc", "create_time", "end_time desc", "end_time"]
+BudgetMode = Literal["soft", "hard"]
 DeliveryStatus = Literal["pending", "delivered", "exhausted"]
 EventType = Literal[
     "task.ended",
@@ -76,6 +80,7 @@ EventType = Literal[
     "content.rejected",
     "publish.published",
     "publish.failed",
+    "account.budget_used_up",
     "webhook.ping",
 ]
 ChannelEvent = Literal[
@@ -86,6 +91,7 @@ ChannelEvent = Literal[
     "content.rejected",
     "publish.published",
     "publish.failed",
+    "account.budget_used_up",
 ]
 Language = Literal["en", "zh_CN"]
 
@@ -409,6 +415,12 @@ class Account(TypedDict):
     max_priority: int
     max_starts_per_minute: int
     max_asset_bytes: int
+    max_cost_per_month: float
+    budget_mode: BudgetMode
+    currency: str
+    """ISO 4217; empty: it is not said."""
+    month_cost: float
+    """In this month (UTC) so far; 0 where `max_cost_per_month` is 0."""
     active: bool
     created_at: str
 

@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +20,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _BudgetMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BudgetModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BudgetMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BUDGET_MODE_UNSPECIFIED: _BudgetMode.ValueType  # 0
+    """SOFT."""
+    BUDGET_MODE_SOFT: _BudgetMode.ValueType  # 1
+    """It is told, and everything goes on."""
+    BUDGET_MODE_HARD: _BudgetMode.ValueType  # 2
+    """None of its tasks starts until the month ends or the budget is raised; they wait (`PENDING_REASON_BUDGET`). What runs
+    goes on, so a month may cost more by what was running, and by what started within those 15 seconds.
+    """
+
+class BudgetMode(_BudgetMode, metaclass=_BudgetModeEnumTypeWrapper):
+    """What happens when an account's budget of a month is used up."""
+
+BUDGET_MODE_UNSPECIFIED: BudgetMode.ValueType  # 0
+"""SOFT."""
+BUDGET_MODE_SOFT: BudgetMode.ValueType  # 1
+"""It is told, and everything goes on."""
+BUDGET_MODE_HARD: BudgetMode.ValueType  # 2
+"""None of its tasks starts until the month ends or the budget is raised; they wait (`PENDING_REASON_BUDGET`). What runs
+goes on, so a month may cost more by what was running, and by what started within those 15 seconds.
+"""
+Global___BudgetMode: _TypeAlias = BudgetMode  # noqa: Y015
 
 @_typing.final
 class Account(_message.Message):
@@ -36,6 +65,10 @@ class Account(_message.Message):
     MAX_PRIORITY_FIELD_NUMBER: _builtins.int
     MAX_STARTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     MAX_ASSET_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_COST_PER_MONTH_FIELD_NUMBER: _builtins.int
+    BUDGET_MODE_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    MONTH_COST_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """From 1; assigned by the scheduler."""
     name: _builtins.str
@@ -71,6 +104,18 @@ class Account(_message.Message):
     content of the account names it; after that it stops counting within about an hour. All schedulers count together in
     the database, exactly. Files from before an upgrade, or that an older scheduler stored, count within an hour.
     """
+    max_cost_per_month: _builtins.float
+    """What its contents of a calendar month (UTC) may cost, as their creators count it (`Content.usage`, `cost`); 0: any
+    amount. It is compared every 15 seconds; beyond it, webhooks and channels get `account.budget_used_up`, once a month.
+    """
+    budget_mode: Global___BudgetMode.ValueType
+    """What else happens beyond it."""
+    currency: _builtins.str
+    """The currency in which its creators count: ISO 4217, such as `CNY`; empty: it is not said. It is shown, and nothing is
+    converted.
+    """
+    month_cost: _builtins.float
+    """What its contents have cost in this month so far; 0 where `max_cost_per_month` is 0. It can't be set."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
@@ -88,10 +133,14 @@ class Account(_message.Message):
         max_priority: _builtins.int = ...,
         max_starts_per_minute: _builtins.int = ...,
         max_asset_bytes: _builtins.int = ...,
+        max_cost_per_month: _builtins.float = ...,
+        budget_mode: Global___BudgetMode.ValueType = ...,
+        currency: _builtins.str = ...,
+        month_cost: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "active", b"active", "create_time", b"create_time", "max_asset_bytes", b"max_asset_bytes", "max_concurrent_tasks", b"max_concurrent_tasks", "max_pending_tasks", b"max_pending_tasks", "max_priority", b"max_priority", "max_starts_per_minute", b"max_starts_per_minute", "name", b"name", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "active", b"active", "budget_mode", b"budget_mode", "create_time", b"create_time", "currency", b"currency", "max_asset_bytes", b"max_asset_bytes", "max_concurrent_tasks", b"max_concurrent_tasks", "max_cost_per_month", b"max_cost_per_month", "max_pending_tasks", b"max_pending_tasks", "max_priority", b"max_priority", "max_starts_per_minute", b"max_starts_per_minute", "month_cost", b"month_cost", "name", b"name", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -110,6 +159,9 @@ class CreateAccountRequest(_message.Message):
     MAX_PRIORITY_FIELD_NUMBER: _builtins.int
     MAX_STARTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     MAX_ASSET_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_COST_PER_MONTH_FIELD_NUMBER: _builtins.int
+    BUDGET_MODE_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required: 1 to 200 characters, not only white space."""
     max_concurrent_tasks: _builtins.int
@@ -124,6 +176,12 @@ class CreateAccountRequest(_message.Message):
     """Attempts that may start within any 60 seconds, 0 or more. Default: 0, no limit."""
     max_asset_bytes: _builtins.int
     """Bytes that the store of assets may hold for it, 0 or more. Default: 0, the schedulers' CONTENTGEN_MAX_ASSET_BYTES."""
+    max_cost_per_month: _builtins.float
+    """What its contents of a month may cost, 0 or more. Default: 0, any amount."""
+    budget_mode: Global___BudgetMode.ValueType
+    """Default: BUDGET_MODE_SOFT."""
+    currency: _builtins.str
+    """Three capital letters, as of ISO 4217, or empty."""
     def __init__(
         self,
         *,
@@ -134,10 +192,13 @@ class CreateAccountRequest(_message.Message):
         max_priority: _builtins.int = ...,
         max_starts_per_minute: _builtins.int = ...,
         max_asset_bytes: _builtins.int = ...,
+        max_cost_per_month: _builtins.float = ...,
+        budget_mode: Global___BudgetMode.ValueType = ...,
+        currency: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "max_asset_bytes", b"max_asset_bytes", "max_concurrent_tasks", b"max_concurrent_tasks", "max_pending_tasks", b"max_pending_tasks", "max_priority", b"max_priority", "max_starts_per_minute", b"max_starts_per_minute", "name", b"name", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "budget_mode", b"budget_mode", "currency", b"currency", "max_asset_bytes", b"max_asset_bytes", "max_concurrent_tasks", b"max_concurrent_tasks", "max_cost_per_month", b"max_cost_per_month", "max_pending_tasks", b"max_pending_tasks", "max_priority", b"max_priority", "max_starts_per_minute", b"max_starts_per_minute", "name", b"name", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015

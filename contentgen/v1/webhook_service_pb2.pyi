@@ -81,7 +81,7 @@ class Webhook(_message.Message):
         """The event types that it gets: `task.ended` (completed, cancelled, or failed or timed out without a retry to come),
         `content.pending_review` (also by ReopenContent), `content.approved` (by a review or by `auto_approve`),
         `content.rejected` (by a review, or because another one superseded it), `publish.published`, `publish.failed` (it is
-        not tried again by itself).
+        not tried again by itself), `account.budget_used_up` (its `max_cost_per_month`; once a month).
         """
 
     @_builtins.property

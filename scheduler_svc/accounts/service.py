@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import re
+from dataclasses import fields, replace
 from functools import partial
 from operator import attrgetter
 
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
 from scheduler_svc.accounts import work
-from scheduler_svc.domain.account import DEFAULT_WEIGHT, AccountChange, NewAccount
+from scheduler_svc.domain.account import DEFAULT_WEIGHT, AccountChange, BudgetMode, NewAccount
 from scheduler_svc.domain.task import MAX_PRIORITY
 from scheduler_svc.runtime.access import caller
 from scheduler_svc.runtime.auditing import replaces
@@ -19,6 +20,8 @@ from scheduler_svc.runtime.validation import MAX_INT32, MAX_INT64, MAX_NAME, Vio
 
 MIN_WEIGHT, MAX_WEIGHT = 0.000_001, 1_000.0
 """A task adds 1 / weight to its account's virtual time: with a smaller weight sums would lose precision or overflow."""
+MAX_COST = 1e12
+_CURRENCY = re.compile("[A-Z]{3}")
 _MAX_VALUES = {
     "max_concurrent_tasks": MAX_INT32,
     "max_pending_tasks": MAX_INT32,
@@ -39,6 +42,7 @@ class AccountService(AccountServiceServicer):
         values = {field.name: getattr(request, field.name) for field in fields(NewAccount)}
         if not request.HasField("weight"):
             values["weight"] = DEFAULT_WEIGHT
+        values["budget_mode"] = request.budget_mode or BudgetMode.SOFT
         new = NewAccount(**values)
         with Violations() as violations:
             _check(new, violations)
@@ -80,6 +84,8 @@ def _change(request: pb.UpdateAccountRequest, violations: Violations) -> Account
     changeable = tuple(field.name for field in fields(AccountChange))
     paths = violations.mask("update_mask", request.update_mask, changeable)
     change = AccountChange(**{path: getattr(request.account, path) for path in paths})
+    if change.budget_mode == 0:
+        change = replace(change, budget_mode=BudgetMode.SOFT)
     violations.path = "account."
     _check(change, violations)
     return change
@@ -94,3 +100,9 @@ def _check(values: NewAccount | AccountChange, violations: Violations) -> None:
             violations.number(name, value, 0, maximum)
     if values.weight is not None and not MIN_WEIGHT <= values.weight <= MAX_WEIGHT:  # refuses NaN too
         violations.add("weight", f"must be {MIN_WEIGHT:f} to {MAX_WEIGHT:,.0f}, is {values.weight:g}")
+    if values.max_cost_per_month is not None and not 0 <= values.max_cost_per_month <= MAX_COST:
+        violations.add("max_cost_per_month", f"must be 0 to {MAX_COST:,.0f}, is {values.max_cost_per_month:g}")
+    if values.budget_mode is not None and values.budget_mode not in tuple(BudgetMode):
+        violations.add("budget_mode", "must be BUDGET_MODE_SOFT or BUDGET_MODE_HARD")
+    if values.currency and not _CURRENCY.fullmatch(values.currency):
+        violations.add("currency", "must be three capital letters, as of ISO 4217, such as CNY, or empty")

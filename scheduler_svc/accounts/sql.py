@@ -7,19 +7,31 @@ from dataclasses import asdict
 import sqlalchemy as sa
 
 from scheduler_svc.database.statements import Statements, account_filter
-from scheduler_svc.domain.account import Account, AccountChange, NewAccount, Scope
+from scheduler_svc.domain.account import Account, AccountChange, Budget, NewAccount, Scope
 from scheduler_svc.domain.errors import existing
+from scheduler_svc.domain.rollup import COST, Resolution
 
-_COLUMNS = """
+_MONTH = "date_trunc('month', now(), 'UTC')"
+_MONTH_COST = f"""(
+    SELECT coalesce(sum(n), 0) FROM (
+        SELECT x.n FROM task_rollups AS x WHERE x.account_id = accounts.account_id
+            AND x.resolution = {Resolution.DAY} AND x.time >= {_MONTH} AND x.kind = {COST}
+        UNION ALL
+        SELECT u.n FROM rollup_deltas AS d, LATERAL unnest(d.kinds, d.numbers) AS u(kind, n)
+        WHERE d.account_id = accounts.account_id AND d.hour >= {_MONTH} AND u.kind = {COST}) AS x)"""
+"""What the contents of a row of `accounts` have cost this month, folded or not."""
+_COLUMNS = f"""
     account_id, name, max_concurrent_tasks, weight, active, create_time, max_pending_tasks, max_priority,
-    max_starts_per_minute, max_asset_bytes
+    max_starts_per_minute, max_asset_bytes, max_cost_per_month, budget_mode, currency,
+    CASE WHEN max_cost_per_month > 0 THEN {_MONTH_COST} ELSE 0 END
 """
 _INSERT_ACCOUNT = sa.text(f"""
     INSERT INTO accounts (
-        name, max_concurrent_tasks, weight, max_pending_tasks, max_priority, max_starts_per_minute, max_asset_bytes)
+        name, max_concurrent_tasks, weight, max_pending_tasks, max_priority, max_starts_per_minute, max_asset_bytes,
+        max_cost_per_month, budget_mode, currency)
     VALUES (
         :name, :max_concurrent_tasks, :weight, :max_pending_tasks, :max_priority, :max_starts_per_minute,
-        :max_asset_bytes)
+        :max_asset_bytes, :max_cost_per_month, :budget_mode, :currency)
     RETURNING {_COLUMNS}
 """)
 """Creates an account."""
@@ -31,7 +43,10 @@ _UPDATE_ACCOUNT = sa.text(f"""
         max_pending_tasks = coalesce(CAST(:max_pending_tasks AS integer), max_pending_tasks),
         max_priority = coalesce(CAST(:max_priority AS smallint), max_priority),
         max_starts_per_minute = coalesce(CAST(:max_starts_per_minute AS integer), max_starts_per_minute),
-        max_asset_bytes = coalesce(CAST(:max_asset_bytes AS bigint), max_asset_bytes)
+        max_asset_bytes = coalesce(CAST(:max_asset_bytes AS bigint), max_asset_bytes),
+        max_cost_per_month = coalesce(CAST(:max_cost_per_month AS float8), max_cost_per_month),
+        budget_mode = coalesce(CAST(:budget_mode AS smallint), budget_mode),
+        currency = coalesce(CAST(:currency AS text), currency)
     WHERE account_id = :account_id
     RETURNING {_COLUMNS}
 """)
@@ -45,6 +60,24 @@ _LIST_ACCOUNTS = sa.text(f"""
 """)
 """Reads a page of accounts, by id."""
 
+_BUDGETS = sa.text(f"""
+    SELECT account_id, max_cost_per_month, budget_mode, currency,
+        CASE WHEN max_cost_per_month > 0 THEN {_MONTH_COST} ELSE 0 END,
+        {_MONTH}, {_MONTH} + interval '1 month', coalesce(budget_told_month = {_MONTH}, false),
+        (SELECT p.budget_until FROM pauses AS p WHERE p.account_id = accounts.account_id)
+    FROM accounts
+    WHERE account_id IN (
+        SELECT account_id FROM accounts WHERE max_cost_per_month > 0
+        UNION SELECT account_id FROM pauses WHERE budget_until IS NOT NULL)
+    ORDER BY account_id
+""")
+"""Reads how budgets stand, and those that have stopped an account."""
+_TELL_BUDGET = sa.text("""
+    UPDATE accounts SET budget_told_month = :month
+    WHERE account_id = :account_id AND budget_told_month IS DISTINCT FROM :month
+""")
+"""Notes that it is told of a month; only the first of several schedulers does."""
+
 
 class Accounts(Statements):
     def insert(self, new: NewAccount) -> Account:
@@ -52,6 +85,13 @@ class Accounts(Statements):
 
     def update(self, account_id: int, change: AccountChange) -> Account | None:
         return self._one(Account, _UPDATE_ACCOUNT, account_id=account_id, **asdict(change))
+
+    def budgets(self) -> list[Budget]:
+        return self._all(Budget, _BUDGETS)
+
+    def tell_budget(self, budget: Budget) -> bool:
+        """Returns whether nobody has told of it so far."""
+        return bool(self._run(_TELL_BUDGET, account_id=budget.account_id, month=budget.month))
 
     def require(self, account_id: int) -> Account:
         """Reads one account. Raises NotFound."""

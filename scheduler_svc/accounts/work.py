@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scheduler_svc.dispatch.admission import settle
 from scheduler_svc.domain.account import Account, AccountChange, NewAccount
 from scheduler_svc.domain.errors import existing
+from scheduler_svc.webhooks.work import store_budget
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
@@ -39,4 +40,17 @@ def update_account(tx: Tx, account_id: int, change: AccountChange) -> Account:
         settle(tx, account_id, reweighted=change.weight is not None)
     if rate == 0:
         tx.start_quotas.remove(account_id)
+    if change.max_cost_per_month is not None or change.budget_mode is not None:
+        check_budgets(tx)
     return account
+
+
+def check_budgets(tx: Tx) -> None:
+    """Tells of budgets that are used up, once a month, and stops or lets go the starts of accounts with a hard one."""
+    for budget in tx.accounts.budgets():
+        if budget.used_up and not budget.told and tx.accounts.tell_budget(budget):
+            store_budget(tx, budget)
+        if budget.stops_until != budget.stopped_until:
+            tx.pauses.stop(budget.account_id, budget.stops_until)
+            tx.window.close(budget.account_id)  # without a stop, `settle` opens it again at once
+            settle(tx, budget.account_id)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 from scheduler_svc.domain.errors import AccountForbidden, RoleForbidden
 
 DEFAULT_WEIGHT = 1.0
+
+
+class BudgetMode(IntEnum):
+    """The numbers are the contract's."""
+
+    SOFT = 1
+    HARD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +33,36 @@ class Account:
     max_priority: int
     max_starts_per_minute: int
     max_asset_bytes: int
+    max_cost_per_month: float
+    budget_mode: int
+    currency: str
+    month_cost: float
+    """0 without a budget."""
+
+
+class Budget(NamedTuple):
+    """How the budget of an account stands in this month; one that it had is over if `limit` is 0."""
+
+    account_id: int
+    limit: float
+    mode: BudgetMode
+    currency: str
+    cost: float
+    month: datetime
+    month_end: datetime
+    told: bool
+    """Whether it was told of this month that it is used up."""
+    stopped_until: datetime | None
+    """Until when nothing starts because of it."""
+
+    @property
+    def used_up(self) -> bool:
+        return 0 < self.limit <= self.cost
+
+    @property
+    def stops_until(self) -> datetime | None:
+        """Until when nothing should start."""
+        return self.month_end if self.used_up and self.mode == BudgetMode.HARD else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +76,9 @@ class NewAccount:
     max_priority: int = 0
     max_starts_per_minute: int = 0
     max_asset_bytes: int = 0
+    max_cost_per_month: float = 0.0
+    budget_mode: int = BudgetMode.SOFT
+    currency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +93,9 @@ class AccountChange:
     max_priority: int | None = None
     max_starts_per_minute: int | None = None
     max_asset_bytes: int | None = None
+    max_cost_per_month: float | None = None
+    budget_mode: int | None = None
+    currency: str | None = None
 
 
 ALL_ACCOUNTS = 0

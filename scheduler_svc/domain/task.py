@@ -297,6 +297,7 @@ class PendingReason(IntEnum):
     ACCOUNT_LIMIT = 3
     RATE_LIMIT = 7
     PAUSED = 4
+    BUDGET = 8
     NO_WORKERS = 5
     ALL_SLOTS_BUSY = 6
 

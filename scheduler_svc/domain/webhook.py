@@ -39,13 +39,14 @@ class EventType(StrEnum):
     CONTENT_REJECTED = "content.rejected"
     PUBLISH_PUBLISHED = "publish.published"
     PUBLISH_FAILED = "publish.failed"
+    BUDGET_USED_UP = "account.budget_used_up"
     TASK_FAILED = "task.failed"
     PING = "webhook.ping"
     DIGEST = "channel.digest"
     """A message of a channel, which tells of several events."""
 
 
-SUBSCRIBABLE = tuple(EventType)[:6]
+SUBSCRIBABLE = tuple(EventType)[:7]
 """Of webhooks, whose `task.ended` tells of failures, too."""
 
 

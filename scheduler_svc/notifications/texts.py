@@ -35,6 +35,7 @@ _EN = Texts(
         EventType.PUBLISH_FAILED: ("1 publication failed", "{n} publications failed"),
         EventType.TASK_FAILED: ("1 task failed", "{n} tasks failed"),
         EventType.TASK_ENDED: ("1 task ended", "{n} tasks ended"),
+        EventType.BUDGET_USED_UP: ("the budget of 1 account is used up", "the budgets of {n} accounts are used up"),
     },
     {},
     "; ",
@@ -51,6 +52,7 @@ _ZH = Texts(
         EventType.PUBLISH_FAILED: ("{n} 篇文章发布失败",) * 2,
         EventType.TASK_FAILED: ("{n} 个任务失败",) * 2,
         EventType.TASK_ENDED: ("{n} 个任务已结束",) * 2,
+        EventType.BUDGET_USED_UP: ("{n} 个账号的预算已用完",) * 2,
     },
     {
         "CREATOR_ERROR": "创作程序出错",

@@ -17,6 +17,7 @@ from grpc import aio
 from contentgen.service.metrics import MetricsEndpoint, Sampling
 from contentgen.service.settings import SettingsError
 from contentgen.version import own_version
+from scheduler_svc.accounts.loop import watch_budgets
 from scheduler_svc.accounts.service import AccountService
 from scheduler_svc.assets.loop import AssetCollection
 from scheduler_svc.assets.media_types import Looks
@@ -436,6 +437,7 @@ class Replica:
             audit,
             Periodic("webhook backlogs", partial(check_backlogs, pools.loops)),
             Periodic("floors", floors.run_once),
+            Periodic("budgets", partial(watch_budgets, pools.dispatch)),
             Periodic("stalls", stalls.run_once, needed),
             Periodic("presence", self._system_status.run_once),
             Periodic("database watch", self._database_watch.run_once),

@@ -57,7 +57,7 @@ def explain_task(tx: Tx, task_key: int, lease_ttl: float) -> tuple[Task, Pending
         return task, PendingReason.NONE, None
     waits = tx.task_reads.waits_for(task_key, lease_ttl)
     reason = _reason(waits)
-    return task, reason, waits.due_time if reason is PendingReason.BACKOFF else None
+    return task, reason, {PendingReason.BACKOFF: waits.due_time, PendingReason.BUDGET: waits.budget_until}.get(reason)
 
 
 def _reason(waits: WaitsFor) -> PendingReason:
@@ -69,6 +69,8 @@ def _reason(waits: WaitsFor) -> PendingReason:
         return PendingReason.RATE_LIMIT
     if waits.paused:
         return PendingReason.PAUSED
+    if waits.budget_until:
+        return PendingReason.BUDGET
     return PendingReason.ALL_SLOTS_BUSY if waits.any_worker else PendingReason.NO_WORKERS
 
 

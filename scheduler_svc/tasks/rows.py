@@ -57,6 +57,7 @@ class WaitsFor(NamedTuple):
     limit_reached: bool
     quota_used: bool
     paused: bool
+    budget_until: datetime | None
     any_worker: bool
     due_time: datetime | None
 

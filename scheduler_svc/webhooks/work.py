@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.domain.account import Scope
+from scheduler_svc.domain.account import Budget, Scope
 from scheduler_svc.domain.content import Content, PoolEntry, PublishStatus, ReviewStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound, TooManyWebhooks, existing
 from scheduler_svc.domain.ids import format_task_id
@@ -199,6 +199,18 @@ def store_publication(tx: Tx, entry: PoolEntry) -> None:
         return
     task_key = tx.deliveries.task_of(entry.content_id)
     _store(tx, [_about_content(event_type, entry.content_id, entry.account_id, task_key, entry.status.label)])
+
+
+def store_budget(tx: Tx, budget: Budget) -> None:
+    """Stores the event of a budget that is used up."""
+    data = {
+        "account_id": budget.account_id,
+        "month": f"{budget.month:%Y-%m}",
+        "cost": budget.cost,
+        "max_cost_per_month": budget.limit,
+        "currency": budget.currency,
+    }
+    _store(tx, [WebhookEvent(EventType.BUDGET_USED_UP, budget.account_id, 0, json.dumps(data))])
 
 
 def _about_content(event_type: EventType, content_id: int, account_id: int, task_key: int, status: str) -> WebhookEvent:

@@ -20,12 +20,14 @@ from tests.harness.stubs import AccountServiceAsyncStub, TaskServiceAsyncStub
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
 QUOTAS = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60, "max_asset_bytes": 2**40}
-DEFAULTS = {"max_concurrent_tasks": 0, "weight": 1.0, **dict.fromkeys(QUOTAS, 0)}
+BUDGET = {"max_cost_per_month": 500.0, "budget_mode": pb.BUDGET_MODE_HARD, "currency": "CNY"}
+NO_BUDGET = {"max_cost_per_month": 0.0, "budget_mode": pb.BUDGET_MODE_SOFT, "currency": ""}
+DEFAULTS = {"max_concurrent_tasks": 0, "weight": 1.0, **dict.fromkeys(QUOTAS, 0), **NO_BUDGET}
 
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"max_concurrent_tasks": 4, "weight": 2.5, **QUOTAS}],
+    [{}, {"max_concurrent_tasks": 4, "weight": 2.5, **QUOTAS, **BUDGET}],
     ids=["by default without limits", "with all of them"],
 )
 async def test_an_account_is_made_read_and_listed(accounts: AccountServiceAsyncStub, fields: dict[str, Any]) -> None:
@@ -39,9 +41,10 @@ async def test_an_account_is_made_read_and_listed(accounts: AccountServiceAsyncS
 
 
 async def test_a_bad_account_is_refused_with_every_bad_field(accounts: AccountServiceAsyncStub) -> None:
-    negative = dict.fromkeys(["max_concurrent_tasks", "max_pending_tasks", "max_starts_per_minute"], -1)
+    negative: dict[str, Any] = dict.fromkeys(["max_concurrent_tasks", "max_pending_tasks", "max_starts_per_minute"], -1)
     request = pb.CreateAccountRequest(name=" ", **negative, max_priority=11, max_asset_bytes=-1, weight=0.000_000_9)
-    with bad_fields("name", "max_concurrent_tasks", *QUOTAS, "weight"):
+    request.MergeFrom(pb.CreateAccountRequest(max_cost_per_month=float("nan"), budget_mode=3, currency="yuan"))  # type: ignore[arg-type]
+    with bad_fields("name", "max_concurrent_tasks", *QUOTAS, "weight", *BUDGET):
         await accounts.CreateAccount(request)
     assert not (await accounts.ListAccounts(pb.ListAccountsRequest())).accounts
 
@@ -73,6 +76,7 @@ def update(account: pb.Account, *paths: str, **values: object) -> pb.UpdateAccou
     """An update with `values`, and other values than the defaults in each field that the mask does not name."""
     spared = {"name": "spared", "max_concurrent_tasks": 77, "weight": 77.0, "active": not account.active}
     spared |= {"max_pending_tasks": 77, "max_priority": 7, "max_starts_per_minute": 77, "max_asset_bytes": 77}
+    spared |= {"max_cost_per_month": 77.0, "budget_mode": pb.BUDGET_MODE_HARD, "currency": "EUR"}
     new = pb.Account(account_id=account.account_id, **(spared | values))  # type: ignore[arg-type]
     return pb.UpdateAccountRequest(account=new, update_mask=FieldMask(paths=paths))
 
@@ -88,6 +92,9 @@ def update(account: pb.Account, *paths: str, **values: object) -> pb.UpdateAccou
         ("max_priority", 10),
         ("max_starts_per_minute", 2**31 - 1),
         ("max_asset_bytes", 2**63 - 1),
+        ("max_cost_per_month", 1e12),
+        ("budget_mode", pb.BUDGET_MODE_HARD),
+        ("currency", "CNY"),
     ],
 )
 async def test_an_update_changes_what_its_mask_names_and_nothing_else(
@@ -124,8 +131,17 @@ LARGEST_QUOTAS = {
     "max_starts_per_minute": 2_147_483_647,
     "max_asset_bytes": "9223372036854775807",
 }
-ACCOUNT = {"name": "新闻", "max_concurrent_tasks": 2_147_483_647, "weight": 1_000.0, "active": True, **LARGEST_QUOTAS}
+LARGEST_BUDGET = {"max_cost_per_month": 1e12, "budget_mode": "BUDGET_MODE_HARD", "currency": "CNY"}
+ACCOUNT = {
+    "name": "新闻",
+    "max_concurrent_tasks": 2_147_483_647,
+    "weight": 1_000.0,
+    "active": True,
+    **LARGEST_QUOTAS,
+    **LARGEST_BUDGET,
+}
 ALL_PATHS = "name,maxConcurrentTasks,weight,active,maxPendingTasks,maxPriority,maxStartsPerMinute,maxAssetBytes"
+ALL_PATHS += ",maxCostPerMonth,budgetMode,currency"
 GOOD = [
     Good("CreateAccount", {"name": "n"}, {"account": {"weight": 1.0, "active": True, "create_time": str}}),
     Good(

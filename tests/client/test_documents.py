@@ -175,7 +175,7 @@ def test_each_message_that_an_rpc_answers_has_a_dict() -> None:
 
 
 def test_every_enum_of_the_dicts_has_states() -> None:
-    names = "TaskStatus PendingReason ReviewStatus CatchUp Overlap PublishStatus Resolution DeliveryStatus"
+    names = "TaskStatus PendingReason ReviewStatus CatchUp Overlap PublishStatus Resolution DeliveryStatus BudgetMode"
     assert STATES.keys() == set(names.split())
 
 

@@ -19,6 +19,9 @@ FRESH = {
     "max_pending_tasks": "40",
     "max_priority": "8",
     "max_starts_per_minute": "10",
+    "max_cost_per_month": "500",
+    "budget_mode": "hard",
+    "currency": "CNY",
     "max_asset_bytes": "5000000000",
 }
 
@@ -28,6 +31,8 @@ def test_an_account_is_created_and_found(place: Place, operator: Visitor) -> Non
     answer = operator.post("/accounts/new", fields).says("was created", "weekend pages")
     account = present(place.client.get_account(int(answer.url.rpartition("/")[2])))
     assert (account["name"], account["max_concurrent_tasks"], account["weight"]) == ("weekend pages", 2, 0.5)
+    assert (account["max_cost_per_month"], account["budget_mode"], account["currency"]) == (500.0, "hard", "CNY")
+    operator.get(f"/accounts/{account['account_id']}").says("0.00 of 500.00 used")
     rows = operator.get("/accounts?name=WEEKEND").text.partition("<tbody>")[2]
     assert (rows.count("<tr"), "0 / 2" in rows) == (1, True)
 
@@ -46,7 +51,7 @@ def test_an_edit_changes_only_what_was_edited(place: Place, operator: Visitor) -
     path = f"/accounts/{account_id}/edit"
     assert 'name="was-max_concurrent_tasks" value="1"' in operator.get(path).text
     old_fields = {**dict.fromkeys(FRESH, "0"), "name": "before", "max_concurrent_tasks": "1", "weight": "1"}
-    old_fields["max_priority"] = "7"
+    old_fields |= {"max_priority": "7", "budget_mode": "soft", "currency": ""}
     fields = {**old_fields, "name": "after", **{f"was-{name}": text for name, text in old_fields.items()}}
     place.client.update_account(account_id, max_concurrent_tasks=9)  # by somebody else, meanwhile
     assert f"Account {account_id} was changed." in operator.post(path, fields).text

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.browser
 WORD = re.compile(r"(?<![\w./:=-])[A-Za-z][A-Za-z_-]+(?![\w./:=-]|\.\w)", re.ASCII)
 QUOTED = re.compile("“[^”]*”")
 NAMES = {
+    "CNY",
     *("API", "CLI", "CONTENTGEN_TOKEN", "CREATOR_INVALID_RESPONSE", "CSV", "English", "GB", "GBK", "HTML", "IANA"),
     *("ID", "MB", "MiB", "MON-FRI", "PostgreSQL", "Shift", "Slack", "Teams", "UTC", "UTF-8", "Webhook"),
     *("contentgen", "cron", "http", "https", "newcomer", "operator", "press"),

@@ -343,7 +343,7 @@ class Scheduling:
 
     # what operators do
 
-    def make_account(self, limit: int = 0, weight: float = 1.0, **quotas: int) -> int:
+    def make_account(self, limit: int = 0, weight: float = 1.0, **quotas: Any) -> int:
         account: Account = self.run(create_account, NewAccount("another", limit, weight, **quotas))
         return account.account_id
 

@@ -1,8 +1,11 @@
-"""`contentgen account create|list|show|update`. Layer: commands."""
+"""`contentgen account create|list|show|update|costs`. Layer: commands."""
 
 from __future__ import annotations
 
+import csv
+from collections import defaultdict
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -13,9 +16,10 @@ from contentgen.cli.command import Commands, Session
 from contentgen.cli.commands.workers import pauses
 from contentgen.cli.completion import account_ids
 from contentgen.cli.lists import write_list
-from contentgen.cli.options import All, Limit, PageToken, given_values, stands_for
+from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, given_values, stands_for
 from contentgen.cli.output import Document, document
 from contentgen.cli.values import argument, option
+from contentgen.client.results import BudgetMode
 
 AccountId = Annotated[int, argument("ACCOUNT_ID", "The account.", min=1, autocompletion=account_ids)]
 Name = Annotated[str, argument("NAME", "For people; need not be unique.")]
@@ -39,8 +43,18 @@ QUOTAS = {
     "max_asset_bytes": Annotated[
         int | None, option("Bytes that may be stored of its files; 0: the schedulers' default.", min=0, metavar="N")
     ],
+    "max_cost_per_month": Annotated[
+        float | None, option("What its contents of a month (UTC) may cost; 0: any amount.", min=0, metavar="AMOUNT")
+    ],
+    "budget_mode": Annotated[
+        BudgetMode | None, option("Beyond that: soft tells webhooks and channels; hard starts nothing, either.")
+    ],
+    "currency": Annotated[str | None, option("In which its creators count, such as CNY.")],
 }
+Since = Annotated[str, option("The first month, such as 2026-01; without it, this one.", metavar="MONTH")]
 Active = Annotated[bool | None, option("Whether submits are taken.", "--active/--inactive")]
+
+_COSTS = ("account_id", "account", "month", "model", "contents", "cost", "currency")
 
 command = Commands()
 with_quotas = stands_for("quotas", QUOTAS, given_values)
@@ -105,3 +119,26 @@ def update(
         flags = ", ".join(f"--{field.replace('_', '-')}" for field in ("name", *QUOTAS))
         raise typer.BadParameter(f"give what to change: {flags}, --active or --inactive")
     _show(session, session.client.update_account(account_id, name=name, active=active, **quotas))
+
+
+@command("costs", "contentgen account costs --since 2026-01", "contentgen account costs --account 1")
+def costs(session: Session, account: OnlyAccount = None, since: Since = "") -> None:
+    """Write what contents have cost as CSV: a line for each account, month (UTC) and model.
+
+    It reads the contents that there are, newest first: what was deleted is missing. Costs are what creators said.
+    """
+    since = since or f"{datetime.now(UTC):%Y-%m}"
+    accounts = {it.account_id: it for it in session.client.iter_accounts()}
+    sums: defaultdict[tuple[int, str, str], list[float]] = defaultdict(lambda: [0, 0.0])
+    for content in session.client.iter_contents(session.accounts(account)):
+        month = f"{content.create_time.ToDatetime():%Y-%m}"
+        if month < since:
+            break
+        total = sums[content.account_id, month, content.model]
+        total[0] += 1
+        total[1] += content.usage.get("cost", 0.0)
+    writer = csv.writer(session.output.out.file, lineterminator="\n")
+    writer.writerow(_COSTS)
+    for (account_id, month, model), (number, cost) in sorted(sums.items()):
+        owner = accounts[account_id]
+        writer.writerow([account_id, owner.name, month, model, int(number), round(cost, 6), owner.currency])

@@ -18,6 +18,7 @@ inner side of a join a LIMIT might run twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -94,12 +95,23 @@ UNPAUSED = "NOT EXISTS (SELECT FROM pauses WHERE account_id = 0)"
 """The second one."""
 _WAIT_FOR_CLAIMS = sa.text(f"SELECT pg_advisory_xact_lock({AdvisoryLock.DISPATCH.key})")
 """Waits for claims in progress, and locks out later ones."""
-_ADD_PAUSE = sa.text("INSERT INTO pauses (account_id) VALUES (:account_id) ON CONFLICT DO NOTHING")
+_ADD_PAUSE = sa.text("""
+    INSERT INTO pauses (account_id) VALUES (:account_id) ON CONFLICT (account_id) DO UPDATE SET by_operator = true
+""")
 """Pauses dispatch of an account, or of everything."""
-_LIST_PAUSES = sa.text("SELECT account_id FROM pauses ORDER BY account_id")
+_LIST_PAUSES = sa.text("SELECT account_id FROM pauses WHERE by_operator ORDER BY account_id")
 """Reads which accounts are paused."""
-_REMOVE_PAUSE = sa.text("DELETE FROM pauses WHERE account_id = :account_id")
-"""Resumes dispatch."""
+_REMOVE_PAUSE = sa.text("UPDATE pauses SET by_operator = false WHERE account_id = :account_id")
+"""Resumes dispatch, unless a budget is used up."""
+_STOP = sa.text("""
+    INSERT INTO pauses (account_id, budget_until, by_operator) VALUES (:account_id, :until, false)
+    ON CONFLICT (account_id) DO UPDATE SET budget_until = excluded.budget_until
+""")
+"""Stops the starts of an account until a time; null: no more."""
+_DROP_ENDED_PAUSE = sa.text("""
+    DELETE FROM pauses WHERE account_id = :account_id AND NOT by_operator AND budget_until IS NULL
+""")
+"""Deletes what stops nothing any more."""
 
 
 class Pauses(Statements):
@@ -111,6 +123,12 @@ class Pauses(Statements):
 
     def remove(self, account_id: int) -> None:
         self._run(_REMOVE_PAUSE, account_id=account_id)
+        self._run(_DROP_ENDED_PAUSE, account_id=account_id)
+
+    def stop(self, account_id: int, until: datetime | None) -> None:
+        """Stops the starts of an account whose budget is used up, or (None) lets it go, from the commit on."""
+        self._run(_STOP, account_id=account_id, until=until)
+        self._run(_DROP_ENDED_PAUSE, account_id=account_id)
 
     def list(self) -> list[int]:
         """Returns the accounts that are paused, in ascending order; 0 stands for everything."""

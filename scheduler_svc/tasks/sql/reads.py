@@ -70,7 +70,8 @@ _WAITS_FOR = sa.text("""
                 ON s.time > clock_timestamp() - interval '1 minute'
             WHERE q.account_id = a.account_id GROUP BY q.tagged
         ) >= a.max_starts_per_minute ELSE false END,
-        EXISTS (SELECT FROM pauses AS p WHERE p.account_id IN (0, a.account_id)),
+        EXISTS (SELECT FROM pauses AS p WHERE p.account_id IN (0, a.account_id) AND p.by_operator),
+        (SELECT budget_until FROM pauses AS p WHERE p.account_id = a.account_id),
         EXISTS (SELECT FROM workers WHERE connected AND heartbeat_time > now() - make_interval(secs => :ttl)),
         (SELECT due_time FROM delayed WHERE task_key = :task_key)
     FROM tasks AS t JOIN accounts AS a USING (account_id) WHERE t.task_key = :task_key

@@ -36,10 +36,16 @@ CREATE TABLE accounts (
     max_priority SMALLINT DEFAULT '0' NOT NULL,
     max_starts_per_minute INTEGER DEFAULT '0' NOT NULL,
     max_asset_bytes BIGINT DEFAULT '0' NOT NULL,
+    max_cost_per_month DOUBLE PRECISION DEFAULT '0' NOT NULL,
+    budget_mode SMALLINT DEFAULT '1' NOT NULL,
+    currency TEXT DEFAULT '' NOT NULL,
+    budget_told_month TIMESTAMP WITH TIME ZONE,
     CONSTRAINT accounts_pkey PRIMARY KEY (account_id),
     CONSTRAINT accounts_limit CHECK (max_concurrent_tasks >= 0),
-    CONSTRAINT accounts_weight CHECK (weight > 0 AND weight <= 1000)
+    CONSTRAINT accounts_weight CHECK (weight > 0 AND weight <= 1000),
+    CONSTRAINT accounts_budget CHECK (max_cost_per_month >= 0 AND budget_mode BETWEEN 1 AND 2)
 );
+CREATE INDEX accounts_budgeted ON accounts (account_id) WHERE max_cost_per_month > 0;
 CREATE INDEX accounts_limited ON accounts (account_id) WHERE max_concurrent_tasks > 0;
 COMMENT ON TABLE accounts IS 'Who tasks are for: limits and weight of each tenant.';
 COMMENT ON COLUMN accounts.account_id IS 'The account.';
@@ -52,6 +58,10 @@ COMMENT ON COLUMN accounts.max_pending_tasks IS 'How many of its tasks may wait;
 COMMENT ON COLUMN accounts.max_priority IS 'The highest priority that its submits may have; 0: any.';
 COMMENT ON COLUMN accounts.max_starts_per_minute IS 'How many of its tasks may start within a minute; 0: any number.';
 COMMENT ON COLUMN accounts.max_asset_bytes IS 'How many bytes of assets it may store; 0: any number.';
+COMMENT ON COLUMN accounts.max_cost_per_month IS 'What its contents of a month (UTC) may cost; 0: any amount.';
+COMMENT ON COLUMN accounts.budget_mode IS '1 soft: beyond it, it is told; 2 hard: nothing starts, either.';
+COMMENT ON COLUMN accounts.currency IS 'ISO 4217, what its creators count costs in; empty: it is not said.';
+COMMENT ON COLUMN accounts.budget_told_month IS 'The last month of which was told that its budget is used up.';
 
 CREATE TABLE tasks (
     task_key BIGINT NOT NULL,
@@ -278,11 +288,15 @@ COMMENT ON COLUMN ready_floors.tag IS 'Nothing that can be claimed has a lower o
 
 CREATE TABLE pauses (
     account_id BIGINT NOT NULL,
+    budget_until TIMESTAMP WITH TIME ZONE,
+    by_operator BOOLEAN DEFAULT true NOT NULL,
     create_time TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pauses_pkey PRIMARY KEY (account_id)
 );
 COMMENT ON TABLE pauses IS 'The accounts for which dispatch is paused.';
 COMMENT ON COLUMN pauses.account_id IS 'The account; 0: all.';
+COMMENT ON COLUMN pauses.budget_until IS 'The end of the month for which its budget is used up; null: it is not, or it is soft.';
+COMMENT ON COLUMN pauses.by_operator IS 'Whether it was paused by a call, too.';
 COMMENT ON COLUMN pauses.create_time IS 'When it was created.';
 
 CREATE TABLE delayed (
@@ -1164,6 +1178,7 @@ CREATE VIEW v_waiting AS
                     THEN 'another task of its account to end: its limit is ' || a.max_concurrent_tasks
                 WHEN r.pending_reason = 'rate_limit'
                     THEN 'a minute to pass: its account may start ' || a.max_starts_per_minute || ' within one'
+                WHEN r.pending_reason = 'budget' THEN 'the next month: the budget of its account is used up'
                 WHEN r.pending_reason = 'paused' THEN 'contentgen dispatch resume: dispatch is paused'
                 WHEN r.pending_reason = 'no_workers' THEN 'a worker: none is connected'
                 ELSE 'a free slot, or its turn'
@@ -1188,7 +1203,8 @@ CREATE VIEW v_waiting AS
                     FROM start_quotas AS q LEFT JOIN LATERAL unnest(q.times, q.counts) AS s(time, n)
                         ON s.time > now() - interval '1 minute'
                     WHERE q.account_id = x.account_id GROUP BY q.tagged) AS at_quota,
-                EXISTS (SELECT FROM pauses AS u WHERE u.account_id IN (0, x.account_id)) AS paused
+                EXISTS (SELECT FROM pauses AS u WHERE u.account_id IN (0, x.account_id) AND u.by_operator) AS paused,
+                EXISTS (SELECT FROM pauses AS u WHERE u.account_id = x.account_id) AS stopped
             FROM accounts AS x OFFSET 0
         ) AS a ON a.account_id = w.account_id
         CROSS JOIN LATERAL (
@@ -1198,6 +1214,7 @@ CREATE VIEW v_waiting AS
                 WHEN a.at_limit THEN 'account_limit'
                 WHEN a.at_quota THEN 'rate_limit'
                 WHEN a.paused THEN 'paused'
+                WHEN a.stopped THEN 'budget'
                 WHEN EXISTS (SELECT FROM workers WHERE connected AND heartbeat_time > now() - interval '2 minutes')
                     THEN 'all_slots_busy'
                 ELSE 'no_workers'
