@@ -33,6 +33,7 @@ from scheduler_svc.dispatch.sql.waiting import Expiry, WaitingTasks
 from scheduler_svc.dispatch.sql.window import Loads, Window
 from scheduler_svc.domain.errors import DomainError, LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.history.sql import Counts, History, Rollups
+from scheduler_svc.holdings.sql import Holdings
 from scheduler_svc.leases.sql.leases import Leases, Reaper
 from scheduler_svc.leases.sql.workers import Workers
 from scheduler_svc.metrics import DatabaseMetrics
@@ -196,6 +197,7 @@ class Tx:
     deliveries = _group(Deliveries)
     channels = _group(Channels)
     audit = _group(Audit)
+    holdings = _group(Holdings)
 
     @cached_property
     def window(self) -> Window:

@@ -55,6 +55,8 @@ SENTENCES: Mapping[str, str] = {
     "AccountService/CreateAccount": text("{who} created {what}"),
     "AccountService/UpdateAccount": text("{who} changed {what}"),
     "AccountService/DeactivateAccount": text("{who} deactivated {what}"),
+    "AccountService/EraseAccount": text("{who} erased {what}"),
+    "AccountService/EraseAccount dry_run: true": text("{who} counted what {what} has, before an erasure"),
     "ScheduleService/CreateSchedule": text("{who} created {what}"),
     "ScheduleService/UpdateSchedule": text("{who} changed {what}"),
     "ScheduleService/DeleteSchedule": text("{who} deleted {what}"),

@@ -5,10 +5,13 @@ from __future__ import annotations
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.client.methods import Methods, lists, returns, returns_if_found
-from contentgen.client.results import Account
+from contentgen.client.results import Account, ErasedAccount
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import account_service_pb2 as pb
+
+ERASE_TIMEOUT = 50.0
+"""Seconds that one call of an erasure may take, beyond the client's timeout."""
 
 
 class AccountMethods(Methods):
@@ -134,3 +137,23 @@ class AccountMethods(Methods):
         """
         request = pb.DeactivateAccountRequest(account_id=account_id)
         return (await self._call(self._stubs.accounts.DeactivateAccount, request)).account
+
+    @returns(ErasedAccount)
+    async def erase_account(self, account_id: int, *, dry_run: bool = False) -> pb.EraseAccountResponse:
+        """Erases an account and all that belongs to it for some seconds, and returns what is left, by kind.
+
+        Repeat it until it is `done`. It first deactivates the account, and cancels its tasks, running ones too. Nothing
+        brings back what is erased.
+
+        Args:
+            account_id: the account.
+            dry_run: only count what there is.
+
+        Raises:
+            ResourceNotFoundException: the account does not exist, or nothing of it is left.
+
+        Example:
+            >>> counts = client.erase_account(1, dry_run=True)["counts"]
+        """
+        request = pb.EraseAccountRequest(account_id=account_id, dry_run=dry_run)
+        return await self._call(self._stubs.accounts.EraseAccount, request, waits=ERASE_TIMEOUT)

@@ -26,6 +26,7 @@ __all__ = [
     "Delivery",
     "DeliveryStatus",
     "DispatchStatus",
+    "ErasedAccount",
     "EventType",
     "Language",
     "LeftOutAsset",
@@ -393,6 +394,13 @@ class Account(TypedDict):
     max_asset_bytes: int
     active: bool
     created_at: str
+
+
+class ErasedAccount(TypedDict):
+    """What an account has, by kind; of an erasure, what is left, and whether nothing is (`done`)."""
+
+    counts: dict[str, int]
+    done: bool
 
 
 class SubmitTemplate(Brief):

@@ -61,6 +61,11 @@ class AccountServiceStub(object):
                 request_serializer=contentgen_dot_v1_dot_account__service__pb2.DeactivateAccountRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_account__service__pb2.DeactivateAccountResponse.FromString,
                 _registered_method=True)
+        self.EraseAccount = channel.unary_unary(
+                '/contentgen.v1.AccountService/EraseAccount',
+                request_serializer=contentgen_dot_v1_dot_account__service__pb2.EraseAccountRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_account__service__pb2.EraseAccountResponse.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer(object):
@@ -140,6 +145,31 @@ class AccountServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseAccount(self, request, context):
+        """Erases an account and all that belongs to it, for good: tasks with their history, output and request ids, contents
+        with their revisions, comments and files, schedules, webhooks, deliveries, what channels hold for it, counts, and its
+        audit.
+
+        It first deactivates the account, ends its schedules and webhooks, and cancels its tasks, running ones too. Then it
+        erases in small transactions, with pauses as long as these, for 5 s at most: repeat it until `done`. A running
+        attempt stays until its worker has let go of it, or its lease has expired; a result that comes later is refused. A
+        scheduler that stops in between leaves what is left to the next call. Once it is done, NOT_FOUND.
+
+        Audit events name who worked on what, so they go, too. For auditors the events of EraseAccount itself stay until
+        CONTENTGEN_AUDIT_RETENTION: who asked for it, when, and how each call ended. A call that names the account
+        afterwards is refused, and audited as one about any account that does not exist. Backups are not changed.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+        UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: a part of it was done; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -167,6 +197,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.DeactivateAccount,
                     request_deserializer=contentgen_dot_v1_dot_account__service__pb2.DeactivateAccountRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_account__service__pb2.DeactivateAccountResponse.SerializeToString,
+            ),
+            'EraseAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseAccount,
+                    request_deserializer=contentgen_dot_v1_dot_account__service__pb2.EraseAccountRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_account__service__pb2.EraseAccountResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -306,6 +341,33 @@ class AccountService(object):
             '/contentgen.v1.AccountService/DeactivateAccount',
             contentgen_dot_v1_dot_account__service__pb2.DeactivateAccountRequest.SerializeToString,
             contentgen_dot_v1_dot_account__service__pb2.DeactivateAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.AccountService/EraseAccount',
+            contentgen_dot_v1_dot_account__service__pb2.EraseAccountRequest.SerializeToString,
+            contentgen_dot_v1_dot_account__service__pb2.EraseAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

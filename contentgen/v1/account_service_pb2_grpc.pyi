@@ -87,6 +87,27 @@ class AccountServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`: done or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
+    EraseAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.EraseAccountRequest, _account_service_pb2.EraseAccountResponse]
+    """Erases an account and all that belongs to it, for good: tasks with their history, output and request ids, contents
+    with their revisions, comments and files, schedules, webhooks, deliveries, what channels hold for it, counts, and its
+    audit.
+
+    It first deactivates the account, ends its schedules and webhooks, and cancels its tasks, running ones too. Then it
+    erases in small transactions, with pauses as long as these, for 5 s at most: repeat it until `done`. A running
+    attempt stays until its worker has let go of it, or its lease has expired; a result that comes later is refused. A
+    scheduler that stops in between leaves what is left to the next call. Once it is done, NOT_FOUND.
+
+    Audit events name who worked on what, so they go, too. For auditors the events of EraseAccount itself stay until
+    CONTENTGEN_AUDIT_RETENTION: who asked for it, when, and how each call ended. A call that names the account
+    afterwards is refused, and audited as one about any account that does not exist. Backups are not changed.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: a part of it was done; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
@@ -145,6 +166,27 @@ class AccountServiceAsyncStub(AccountServiceStub):
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
       UNAVAILABLE `STORE_UNAVAILABLE`: done or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    EraseAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.EraseAccountRequest, _account_service_pb2.EraseAccountResponse]  # type: ignore[assignment]
+    """Erases an account and all that belongs to it, for good: tasks with their history, output and request ids, contents
+    with their revisions, comments and files, schedules, webhooks, deliveries, what channels hold for it, counts, and its
+    audit.
+
+    It first deactivates the account, ends its schedules and webhooks, and cancels its tasks, running ones too. Then it
+    erases in small transactions, with pauses as long as these, for 5 s at most: repeat it until `done`. A running
+    attempt stays until its worker has let go of it, or its lease has expired; a result that comes later is refused. A
+    scheduler that stops in between leaves what is left to the next call. Once it is done, NOT_FOUND.
+
+    Audit events name who worked on what, so they go, too. For auditors the events of EraseAccount itself stay until
+    CONTENTGEN_AUDIT_RETENTION: who asked for it, when, and how each call ended. A call that names the account
+    afterwards is refused, and audited as one about any account that does not exist. Backups are not changed.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: a part of it was done; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
 
@@ -232,6 +274,33 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
           UNAVAILABLE `STORE_UNAVAILABLE`: done or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseAccount(
+        self,
+        request: _account_service_pb2.EraseAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.EraseAccountResponse, _abc.Awaitable[_account_service_pb2.EraseAccountResponse]]:
+        """Erases an account and all that belongs to it, for good: tasks with their history, output and request ids, contents
+        with their revisions, comments and files, schedules, webhooks, deliveries, what channels hold for it, counts, and its
+        audit.
+
+        It first deactivates the account, ends its schedules and webhooks, and cancels its tasks, running ones too. Then it
+        erases in small transactions, with pauses as long as these, for 5 s at most: repeat it until `done`. A running
+        attempt stays until its worker has let go of it, or its lease has expired; a result that comes later is refused. A
+        scheduler that stops in between leaves what is left to the next call. Once it is done, NOT_FOUND.
+
+        Audit events name who worked on what, so they go, too. For auditors the events of EraseAccount itself stay until
+        CONTENTGEN_AUDIT_RETENTION: who asked for it, when, and how each call ended. A call that names the account
+        afterwards is refused, and audited as one about any account that does not exist. Backups are not changed.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+          UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: a part of it was done; repeat it.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
 

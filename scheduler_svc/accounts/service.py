@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from functools import partial
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
@@ -16,6 +17,9 @@ from scheduler_svc.runtime.auditing import replaces
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
 from scheduler_svc.runtime.validation import MAX_INT32, MAX_INT64, MAX_NAME, Violations, checked_id, message_of
+
+if TYPE_CHECKING:
+    from scheduler_svc.holdings.erasure import Erasure
 
 MIN_WEIGHT, MAX_WEIGHT = 0.000_001, 1_000.0
 """A task adds 1 / weight to its account's virtual time: with a smaller weight sums would lose precision or overflow."""
@@ -29,8 +33,9 @@ _MAX_VALUES = {
 
 
 class AccountService(AccountServiceServicer):
-    def __init__(self, reads: Calls, operators: Calls, dispatch_calls: Calls) -> None:
+    def __init__(self, reads: Calls, operators: Calls, dispatch_calls: Calls, erasure: Erasure) -> None:
         """`dispatch_calls` run changes of what may be dispatched."""
+        self._erasure = erasure
         self._reads = reads
         self._operators = operators
         self._dispatch_calls = dispatch_calls
@@ -73,6 +78,13 @@ class AccountService(AccountServiceServicer):
         account_id = checked_id("account_id", request.account_id)
         changed = await self._operators.run(work.update_account, account_id, AccountChange(active=False))
         return pb.DeactivateAccountResponse(account=message_of(pb.Account, changed))
+
+    async def EraseAccount(self, request: pb.EraseAccountRequest, context: object) -> pb.EraseAccountResponse:
+        account_id = checked_id("account_id", request.account_id)
+        if request.dry_run:
+            return pb.EraseAccountResponse(counts=await self._erasure.count(account_id))
+        left = await self._erasure.erase(account_id)
+        return pb.EraseAccountResponse(counts=left, done=not left)
 
 
 def _change(request: pb.UpdateAccountRequest, violations: Violations) -> AccountChange:

@@ -42,6 +42,7 @@ from scheduler_svc.domain.lease import AttemptCompleted
 from scheduler_svc.domain.system import LaneState, ReplicaState
 from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.webhook import AddressPolicy
+from scheduler_svc.holdings.erasure import Erasure
 from scheduler_svc.leases.pool_service import WorkerPoolService
 from scheduler_svc.leases.report import Answer, Item, ReportItem, ReportWork, UnsentLeases, report_keys
 from scheduler_svc.leases.service import WorkerService
@@ -516,7 +517,12 @@ class Replica:
                 tracer=self._tracer,
             ),
             "AssetService": AssetService(pools.reads, self._objects),
-            "AccountService": AccountService(pools.reads, pools.operators, pools.dispatch),
+            "AccountService": AccountService(
+                pools.reads,
+                pools.operators,
+                pools.dispatch,
+                Erasure(pools.operators, pools.assets, Bulk(pools.operators, settings), self._objects),
+            ),
             "ScheduleService": ScheduleService(pools.reads, pools.writes, settings, self._tracer),
             "SystemService": SystemService(self._system_status, self._tokens, settings, self._limits),
             "WebhookService": WebhookService(

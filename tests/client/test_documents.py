@@ -120,6 +120,7 @@ MESSAGES = {
     "DispatchStatus": "GetDispatchStatusResponse",
     "System": "GetSystemResponse",
     "Caller": "GetCallerResponse",
+    "ErasedAccount": "EraseAccountResponse",
     "MessageTest": "TestChannelResponse",
 }
 """The messages of dicts that have another name than theirs."""

@@ -18,6 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from contentgen import ContentGenerationClient, PermissionDenied, RequestError, ResourceNotFoundException, Unavailable
 from contentgen.client import notifications
+from contentgen.client.accounts import ERASE_TIMEOUT
 from contentgen.client.assets import READ_TIMEOUT, UPLOAD_TIMEOUT
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.client import MessageMethods
@@ -124,6 +125,7 @@ BEYOND: dict[str, float] = {
     "PollRunningTasks": 10,
     "PollTask": 10,
     "HandleTimeouts": 600,
+    "EraseAccount": ERASE_TIMEOUT,
     "GetAsset": READ_TIMEOUT,
     "UploadAsset": UPLOAD_TIMEOUT,
     "PingWebhook": SENDS,

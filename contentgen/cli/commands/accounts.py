@@ -1,4 +1,4 @@
-"""`contentgen account create|list|show|update`. Layer: commands."""
+"""`contentgen account create|list|show|update|erase`. Layer: commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contentgen.cli.command import Commands, Session
 from contentgen.cli.commands.workers import pauses
 from contentgen.cli.completion import account_ids
 from contentgen.cli.lists import write_list
-from contentgen.cli.options import All, Limit, PageToken, given_values, stands_for
+from contentgen.cli.options import All, Limit, PageToken, Yes, given_values, stands_for
 from contentgen.cli.output import Document, document
 from contentgen.cli.values import argument, option
 
@@ -40,6 +40,7 @@ QUOTAS = {
         int | None, option("Bytes that may be stored of its files; 0: the schedulers' default.", min=0, metavar="N")
     ],
 }
+CountOnly = Annotated[bool, option("Only count what it has.", "--dry-run")]
 Active = Annotated[bool | None, option("Whether submits are taken.", "--active/--inactive")]
 
 command = Commands()
@@ -105,3 +106,28 @@ def update(
         flags = ", ".join(f"--{field.replace('_', '-')}" for field in ("name", *QUOTAS))
         raise typer.BadParameter(f"give what to change: {flags}, --active or --inactive")
     _show(session, session.client.update_account(account_id, name=name, active=active, **quotas))
+
+
+@command("erase", "contentgen account erase 7 --dry-run", "contentgen account erase 7")
+def erase(session: Session, account_id: AccountId, dry_run: CountOnly = False, yes: Yes = False) -> None:
+    """Erase an account with all that belongs to it, for good: tasks, contents, files, schedules, webhooks, audit.
+
+    It deactivates the account first, and cancels its tasks, running ones too. On a terminal it prompts before that,
+    with what there is. If it is interrupted, or a scheduler stops, run it again. Backups keep what they have.
+    """
+    counts = dict(session.client.erase_account(account_id, dry_run=True).counts)
+    if dry_run:
+        document = {"account_id": account_id, "counts": counts, "dry_run": True}
+        session.output.text(f"would be erased: {_listed(counts)}", document)
+        return
+    session.confirm(f"Erase account {account_id} for good, with {_listed(counts)}?", yes=yes)
+    answer = session.client.erase_account(account_id)
+    while not answer.done:
+        session.output.note(f"left: {_listed(answer.counts)}")
+        answer = session.client.erase_account(account_id)
+    document = {"account_id": account_id, "counts": counts, "dry_run": False}
+    session.output.text(f"account {account_id} is erased", document)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {count:,}" for kind, count in sorted(counts.items()))
