@@ -294,7 +294,7 @@ class Database:
                 undone = tx is None or not tx.committing  # how a commit that fails went is unknown: never again
                 broken = tx is not None and tx.broken
                 stale = attempt == 1 and undone and broken  # the connection may date from before a restart
-                if (stale or isinstance(_driver_error(error), _RERUNNABLE)) and attempt < _ATTEMPTS:
+                if (stale or _is_rerunnable(_driver_error(error))) and attempt < _ATTEMPTS:
                     continue
                 # No local holds an error here: it and this frame would hold each other, until a garbage collection.
                 if not (broken or isinstance(_driver_error(error), _AWAY)):  # the statement is at fault
@@ -310,6 +310,12 @@ class Database:
 
     def dispose(self) -> None:
         self._engine.dispose()
+
+
+def _is_rerunnable(error: object) -> bool:
+    """Whether the same work may succeed if it is run again. A task's key that another replica took is drawn anew."""
+    is_key = isinstance(error, pg_errors.UniqueViolation) and error.diag.constraint_name == "tasks_pkey"
+    return is_key or isinstance(error, _RERUNNABLE)
 
 
 def _outcome(error: Exception) -> str:

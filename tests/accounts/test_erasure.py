@@ -26,6 +26,7 @@ OF_NOBODY = {
     "asset_store",
     "assets",  # a file is its bytes; `account_assets` and `content_assets` say whose it is
     "count_floor",
+    "deployment",
     "ready_floors",
     "reaper",
     "replicas",

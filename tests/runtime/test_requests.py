@@ -26,6 +26,7 @@ from scheduler_svc.domain import errors
 from scheduler_svc.domain.errors import DomainError, FieldViolation, InvalidArgument
 from scheduler_svc.domain.ids import (
     KEY_MAX,
+    MAX_CELL,
     SEQUENCE_BITS,
     LeaseRef,
     format_task_id,
@@ -233,13 +234,21 @@ def test_any_text_is_an_id_or_none(text: str) -> None:
     assert key is None or format_task_id(key) == text
 
 
-@given(st.integers(1, MILLISECONDS_2200), st.integers(0, 2**40), st.integers(1, 2**SEQUENCE_BITS - 1))
+@given(st.integers(1, MILLISECONDS_2200), st.integers(0, 2**40), st.integers(1, 2 ** (SEQUENCE_BITS - 1) - 1))
 def test_a_key_fits_a_bigint_and_holds_its_millisecond(milliseconds: int, sequence: int, apart: int) -> None:
     """So keys grow with time, whatever the sequence; two of one millisecond differ."""
     key = make_key(milliseconds, sequence)
     assert 0 < key <= KEY_MAX
     assert key >> SEQUENCE_BITS == milliseconds
     assert key != make_key(milliseconds, sequence + apart)
+
+
+@given(st.integers(1, MILLISECONDS_2200), st.lists(st.integers(0, MAX_CELL), min_size=2, max_size=2, unique=True))
+def test_no_two_cells_make_the_same_key(milliseconds: int, cells: list[int]) -> None:
+    first, second = ({make_key(milliseconds, number, cell) for number in range(2_000)} for cell in cells)
+    assert first.isdisjoint(second)
+    assert {key >> SEQUENCE_BITS for key in first | second} == {milliseconds}
+    assert max(first | second) <= KEY_MAX
 
 
 # Page sizes and tokens, and where a page ends.
