@@ -57,6 +57,8 @@ SENTENCES: Mapping[str, str] = {
     "AccountService/DeactivateAccount": text("{who} deactivated {what}"),
     "AccountService/EraseAccount": text("{who} erased {what}"),
     "AccountService/EraseAccount dry_run: true": text("{who} counted what {what} has, before an erasure"),
+    "AccountService/ExportAccount": text("{who} exported {what}"),
+    "AccountService/ImportAccount": text("{who} imported {what}"),
     "ScheduleService/CreateSchedule": text("{who} created {what}"),
     "ScheduleService/UpdateSchedule": text("{who} changed {what}"),
     "ScheduleService/DeleteSchedule": text("{who} deleted {what}"),

@@ -28,6 +28,7 @@ __all__ = [
     "DispatchStatus",
     "ErasedAccount",
     "EventType",
+    "ImportedAccount",
     "Language",
     "LeftOutAsset",
     "MessageTest",
@@ -401,6 +402,13 @@ class ErasedAccount(TypedDict):
 
     counts: dict[str, int]
     done: bool
+
+
+class ImportedAccount(TypedDict):
+    """An account that was stored from an archive, and how many rows of each kind."""
+
+    account: Account
+    counts: dict[str, int]
 
 
 class SubmitTemplate(Brief):

@@ -159,8 +159,7 @@ class Settings(ServiceSettings):
 
     cell: Shared[Annotated[int, whole_number(0, 1_023)]] = 0
     """Which deployment this is, 0 to 1023: part of each id, so that accounts can move between deployments of different
-    cells. Fixed at the first start of a database: with another value later no scheduler starts. Ids of other cells than
-    0 are above 2^53: JSON has them as strings, and JavaScript must not make numbers of them. Default: 0"""
+    cells. Fixed at the first start of a database: with another value later no scheduler starts. Default: 0"""
 
     console_url: Shared[HttpUrl | None] = None
     """Where people reach the console, such as https://desk.example, for the links in messages of channels. Default:

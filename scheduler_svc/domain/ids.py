@@ -6,7 +6,7 @@ replica that takes the submit: only the order of lists depends on how far these 
 
 Deployments with different cells make different keys. Of the 20 bits the first is 0 in cell 0, and 19 are the sequence;
 in any other cell it is 1, and 10 bits of the cell and 9 of the sequence follow. Numbers that the database draws begin
-at the cell times 2 to the power of 53.
+at the cell times 2 to the power of 43, and so stay below 2 to the power of 53, which JavaScript counts to.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 SEQUENCE_BITS = 20
 MAX_CELL = 1_023
-FIRST_ID_BITS = 53
+FIRST_ID_BITS = 43
 """The number of a cell, shifted by so many bits, is below all ids that its database draws."""
 _CELL_BITS = 10
 _OTHER_CELL = 1 << SEQUENCE_BITS - 1

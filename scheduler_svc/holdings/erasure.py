@@ -23,12 +23,24 @@ from scheduler_svc.tasks.bulk import Bulk
 
 MAX_SECONDS = 5.0
 """After which a call begins no further batch."""
-SETTLE_TIME = 1.0
-"""Seconds for submits and audit events that were under way when the account was deactivated."""
+AUDIT_TIME = 1.0
+"""Seconds for audit events that wait for their group."""
+SUBMIT_TIMEOUT = 40.0
+"""Seconds for submits that had read an account before it was deactivated, and for whatever looks like one."""
 CHECK_INTERVAL = 0.1
 """Seconds between two looks whether workers have let go of attempts."""
 
 _log = structlog.get_logger(__name__)
+
+
+async def submits_ended(calls: Calls) -> None:
+    """Returns once no submit can commit any more that had read accounts as they were before this call."""
+    since = await calls.run(lambda tx: tx.now)
+    until = time.monotonic() + SUBMIT_TIMEOUT
+    while await calls.run(lambda tx: tx.holdings.submits_under_way(since)):
+        if time.monotonic() >= until:
+            return
+        await sleep(CHECK_INTERVAL)
 
 
 class Erasure:
@@ -46,7 +58,8 @@ class Erasure:
         """Erases for a while; returns what is left of each kind. Raises NotFound, AssetStoreUnavailable."""
         until = time.monotonic() + MAX_SECONDS
         if await self._calls.run(work.begin, account_id):
-            await sleep(SETTLE_TIME)
+            await submits_ended(self._calls)
+            await sleep(AUDIT_TIME)
         pacing = Pacing()
         for step in self._steps(account_id):
             while await pacing.run(step):

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache
+from typing import Protocol
 
 import sqlalchemy as sa
 
 from scheduler_svc.database.batch import array
 from scheduler_svc.database.statements import Statements, leased
+from scheduler_svc.domain.ids import FIRST_ID_BITS
 from scheduler_svc.holdings.tables import Table, countable
+
+
+class Writes(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
 
 MAX_COUNTED = 1_000_000
 """Rows of a table that are counted."""
@@ -87,7 +95,103 @@ _KEEP_MARK = sa.text("""
 """Keeps up to which number moves are deleted."""
 
 
+# A snapshot for all tables; what is written meanwhile is not in it.
+_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+"""Makes the transaction read as of one moment."""
+_RUNNING = sa.text("SELECT count(*) FROM leases WHERE account_id = :account_id")
+"""Counts the attempts that workers hold."""
+
+
+@cache
+def _copy(table: Table) -> sa.TextClause:
+    """Reads an account's rows as JSON, one a line: JSON has no character of these that stand for quotes and commas."""
+    columns = ", ".join(f'"{column}"' for column in table.columns)
+    order = ' ORDER BY "seq"' if table.name == "task_events" else " ORDER BY 1" if table.name == "assets" else ""
+    rows = f"SELECT {columns} FROM {table.name} WHERE {table.condition}{order}"
+    return sa.text(
+        f"COPY (SELECT row_to_json(r) FROM ({rows}) AS r) TO STDOUT (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')"
+    )
+
+
+# A session of another role does not tell when its transaction began. What runs for longer is no submit.
+_UNDER_WAY = sa.text("""
+    SELECT EXISTS (SELECT FROM pg_stat_activity
+        WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+            AND xact_start < :since AND xact_start > CAST(:since AS timestamptz) - interval '40 seconds')
+""")
+"""Finds whether a transaction that may be a submit has been running since before some time."""
+_IN_ORDER = "unnest(CAST(:lines AS text[])) WITH ORDINALITY AS l(line, n)"
+
+
+@cache
+def _store(table: Table, columns: tuple[str, ...]) -> sa.TextClause:
+    """Stores rows of an archive; not those that exist, or that name what is not the account's."""
+    names = ", ".join(f'"{column}"' for column in columns)
+    values = ", ".join(f'r."{column}"' for column in columns)
+    condition = table.condition.replace(table.by, f"r.{table.by}", 1)
+    return sa.text(f"""
+        INSERT INTO {table.name} ({names}) SELECT {values} FROM {_IN_ORDER},
+            json_populate_record(CAST(NULL AS {table.name}), CAST(l.line AS json)) AS r
+        WHERE {condition} ORDER BY l.n
+        ON CONFLICT DO NOTHING
+    """)
+
+
+_COUNT_BYTES = sa.text("""
+    INSERT INTO asset_usage (account_id, bytes)
+    SELECT account_id, sum(size) FROM account_assets WHERE account_id = :account_id GROUP BY account_id
+""")
+"""Counts the bytes of an account's files."""
+_COUNT_TASKS = sa.text("SELECT status, count(*) FROM tasks WHERE account_id = :account_id GROUP BY status")
+"""Counts an account's tasks by their state."""
+_DROP_INCOMPLETE = sa.text(f"UPDATE assets SET touch_time = '-infinity' WHERE {_THESE} AND NOT complete")
+"""Lets files be deleted that were announced, and not stored."""
+# Only ids of the database's own cell, and only where it has not drawn them yet: then it will.
+_SKIP_IDS = sa.text(f"""
+    SELECT m.may, CASE WHEN m.may THEN setval(s.name, s.highest) END FROM (VALUES
+        (CAST(pg_get_serial_sequence('accounts', 'account_id') AS regclass), CAST(:account_id AS bigint)),
+        (CAST('content_seq' AS regclass), (SELECT max(content_id) FROM contents WHERE account_id = :account_id)),
+        (CAST(pg_get_serial_sequence('schedules', 'schedule_id') AS regclass),
+            (SELECT max(schedule_id) FROM schedules WHERE account_id = :account_id))
+    ) AS s(name, highest), deployment AS d, LATERAL (SELECT has_sequence_privilege(s.name, 'UPDATE')) AS m(may)
+    WHERE s.highest >> {FIRST_ID_BITS} = coalesce(d.cell, 0) AND s.highest > coalesce(pg_sequence_last_value(s.name), 0)
+""")
+"""Lets the database not draw the ids of an account that was made elsewhere in the same cell."""
+
+
 class Holdings(Statements):
+    def hold_snapshot(self) -> None:
+        """Reads all that follows as of one moment; the first statement of a transaction."""
+        self._session.hold_back(_SNAPSHOT, {})
+
+    def submits_under_way(self, since: datetime) -> bool:
+        """Whether a submit may be about to commit that has read accounts as they were before that time."""
+        return bool(self._row(_UNDER_WAY, since=since)[0])
+
+    def running(self, account_id: int) -> int:
+        return int(self._row(_RUNNING, account_id=account_id)[0])
+
+    def copy(self, table: Table, account_id: int, file: Writes) -> None:
+        """Writes the account's rows of a table, each as a line of JSON."""
+        self._session.copy_to(_copy(table), {"account_id": account_id}, file)
+
+    def store(self, table: Table, columns: tuple[str, ...], account_id: int, lines: Sequence[str]) -> int:
+        """Stores rows with these columns; returns how many of them."""
+        return self._run(_store(table, columns), account_id=account_id, lines=array("text", lines))
+
+    def count_bytes(self, account_id: int) -> None:
+        self._run(_COUNT_BYTES, account_id=account_id)
+
+    def task_counts(self, account_id: int) -> dict[int, int]:
+        return dict(self._rows(_COUNT_TASKS, account_id=account_id))
+
+    def drop_incomplete(self, these: Sequence[str]) -> None:
+        self._run(_DROP_INCOMPLETE, these=array("text", these))
+
+    def skip_ids(self, account_id: int) -> bool:
+        """Makes sure that the database draws no id of the account again; returns whether its role may."""
+        return all(may for may, _ in self._rows(_SKIP_IDS, account_id=account_id))
+
     def count(self, account_id: int) -> dict[str, int]:
         """Returns how many rows of each table are the account's, of those that have any."""
         return {name: n for name, n in self._rows(_count(), account_id=account_id) if n}

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from scheduler_svc.schema.privileges import relations
+from scheduler_svc.schema.relations import relations
 
 OWN = "account_id"
 IMPORTED = "new_id"
@@ -37,6 +37,32 @@ _OF_IMPORT = (
 )
 
 
+ASSETS = "assets"
+_OF_ASSETS = """complete AND sha256 IN (
+    SELECT c.sha256 FROM account_assets AS c WHERE c.account_id = :account_id
+    UNION ALL SELECT n.sha256 FROM content_assets AS n WHERE n.account_id = :account_id)"""
+_STAYS = frozenset(
+    {
+        "asset_usage",
+        "audit_events",
+        "channel_events",
+        "cleaned_events",
+        "count_deltas",
+        "imported",
+        "leases",
+        "shares",
+        "start_quotas",
+        "task_counts",
+        "webhook_deliveries",
+        "webhooks",
+    }
+)
+"""Tables that a move leaves: the audit, what has secrets, and what a deployment works out or decides for itself."""
+_ANEW = {"task_events": {"seq"}, "rollup_deltas": {"delta_id"}}
+"""Columns whose numbers are those of a database."""
+_FIRST = ("accounts", ASSETS, "tasks", "contents")
+
+
 class Table(NamedTuple):
     """A table with rows of accounts: the column that says whose they are, and the condition on `:account_id`."""
 
@@ -55,6 +81,22 @@ def tables() -> tuple[Table, ...]:
 def countable() -> tuple[Table, ...]:
     """Returns the tables whose rows do not go with a task or a content of the account."""
     return tuple(table for table in tables() if table.by not in (IMPORTED, "content_id", "task_key"))
+
+
+@cache
+def movable() -> tuple[Table, ...]:
+    """Returns the tables of an archive, in the order in which they are stored, with the columns that keep their values.
+
+    The rows of `assets` belong to all accounts that have the file.
+    """
+    moved = [table for table in tables() if table.name not in _STAYS]
+    moved.append(Table(ASSETS, tuple(relations().columns[ASSETS]), "sha256", _OF_ASSETS))
+    kept = [table._replace(columns=_kept(table)) for table in moved]
+    return tuple(sorted(kept, key=lambda table: _FIRST.index(table.name) if table.name in _FIRST else len(_FIRST)))
+
+
+def _kept(table: Table) -> tuple[str, ...]:
+    return tuple(column for column in table.columns if column not in _ANEW.get(table.name, ()))
 
 
 def _table(name: str, columns: Sequence[str]) -> Table | None:

@@ -15,7 +15,7 @@ from grpc import StatusCode, aio
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.holdings.tables import tables
 from scheduler_svc.replica.replica import Replica
-from scheduler_svc.schema.privileges import relations
+from scheduler_svc.schema.relations import relations
 from tests.api.world import World
 from tests.harness.client import not_found, refused
 from tests.harness.waiting import wait_until_async
@@ -45,6 +45,8 @@ KEYS = {
     "channel_id": _WEBHOOKS,
 }
 """The columns that name something, and the query of what is an account's."""
+FOLDED = {"count_deltas", "rollup_deltas", "task_counts", "task_rollups"}
+"""Tables whose rows a loop adds up meanwhile."""
 SECRET = "unmistakable"
 """In each text of the account."""
 
@@ -153,7 +155,8 @@ async def test_nothing_is_left_of_an_erased_account(
                 assert await world.worker.complete(held) == worker_pb.UPDATE_OUTCOME_LEASE_LOST
             await erasing
             assert search.rows() == {}
-            assert not kept - spared.rows()
+            found = spared.rows()
+            assert [name for name in kept.keys() - FOLDED if found[name] < kept[name]] == []
     assert {path.name for path in (tmp_path / "assets/objects").glob("*/*")} == {shared["sha256"]}
     with not_found("account", own):
         await world.call("EraseAccount", account_id=own)

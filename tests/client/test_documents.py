@@ -121,6 +121,7 @@ MESSAGES = {
     "System": "GetSystemResponse",
     "Caller": "GetCallerResponse",
     "ErasedAccount": "EraseAccountResponse",
+    "ImportedAccount": "ImportAccountResponse",
     "MessageTest": "TestChannelResponse",
 }
 """The messages of dicts that have another name than theirs."""

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, INTERVAL, JSONB, TIMESTAMP
 
 from scheduler_svc.domain.lifecycle import MOVES, Status
-from scheduler_svc.schema.privileges import relations
+from scheduler_svc.schema.relations import relations
 
 pytestmark = pytest.mark.integration
 

@@ -328,7 +328,7 @@ def test_the_cell_of_a_database_is_fixed_by_the_first_start(db_url: str, engine:
     migrate.migrate(db_url, cell=1_023)
     migrate.migrate(db_url, cell=1_023)
     insert = "INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES ('a', 0, 1) RETURNING account_id"
-    assert sql(engine, insert) == sql(engine, "SELECT nextval('content_seq')") == [(1_023 << 53) + 1]
+    assert sql(engine, insert) == sql(engine, "SELECT nextval('content_seq')") == [(1_023 << 43) + 1]
     with pytest.raises(SettingsError, match="CONTENTGEN_CELL must be 1023, which this database was made with, is 0"):
         migrate.migrate(db_url, cell=0)
 

@@ -71,6 +71,9 @@ CASES = [
     case(errors.AccountInactive(3), Code.FAILED_PRECONDITION, "ACCOUNT_INACTIVE", account_id="3"),
     case(errors.RetriesExhausted("task-1", 3), Code.FAILED_PRECONDITION, "RETRIES_EXHAUSTED"),
     case(errors.RequestIdConflict("id", "task-1"), Code.ALREADY_EXISTS, "REQUEST_ID_CONFLICT", task_id="task-1"),
+    case(
+        errors.ResourceExists("tasks", 3), Code.ALREADY_EXISTS, "RESOURCE_EXISTS", resource_type="tasks", account_id="3"
+    ),
     case(errors.UniqueKeyInUse("task-1", "task-2"), Code.FAILED_PRECONDITION, "UNIQUE_KEY_IN_USE", task_id="task-2"),
     case(errors.QueueFull(10), Code.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
     case(errors.TooManySchedules(3, 9), Code.RESOURCE_EXHAUSTED, "TOO_MANY_SCHEDULES", account_id="3", limit="9"),
