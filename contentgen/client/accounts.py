@@ -178,7 +178,7 @@ class AccountMethods(Methods):
             OSError: the file can't be written.
 
         Example:
-            >>> size = client.export_account(account_id, folder / "account.tar")
+            >>> size = client.export_account(1, "account.tar")
         """
         call, request = self._stubs.accounts.ExportAccount, pb.ExportAccountRequest(account_id=account_id)
         with appearing(Path(path)) as file:
