@@ -185,6 +185,9 @@ _ROWS = {
         Rpc("ListAccounts", "client reviewer viewer", repeatable=True),
         Rpc("UpdateAccount", "", Change("account", "account.account_id", "account")),
         Rpc("DeactivateAccount", "", _OF_ACCOUNT),
+        Rpc("EraseAccount", "", _OF_ACCOUNT._replace(tells="dry_run")),
+        Rpc("ExportAccount", "", _OF_ACCOUNT),
+        Rpc("ImportAccount", "", Change("account", made="account"), all_accounts="new accounts"),
     ),
     schedule_service_pb2: (
         Rpc("CreateSchedule", "client", Change("schedule", made="schedule")),

@@ -125,7 +125,7 @@ def _serve(settings: Settings, tracer: Tracer) -> None:
         lineage.probe(url)
         if not postgres:
             check_sessions(url, lineage)
-        migrate(url, lineage, then_serves=not postgres)
+        migrate(url, lineage, then_serves=not postgres, cell=settings.cell)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(settings, url, postgres, lineage, tracer))
 

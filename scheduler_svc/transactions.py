@@ -33,6 +33,7 @@ from scheduler_svc.dispatch.sql.waiting import Expiry, WaitingTasks
 from scheduler_svc.dispatch.sql.window import Loads, Window
 from scheduler_svc.domain.errors import DomainError, LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.history.sql import Counts, History, Rollups
+from scheduler_svc.holdings.sql import Holdings
 from scheduler_svc.leases.sql.leases import Leases, Reaper
 from scheduler_svc.leases.sql.workers import Workers
 from scheduler_svc.metrics import DatabaseMetrics
@@ -196,6 +197,7 @@ class Tx:
     deliveries = _group(Deliveries)
     channels = _group(Channels)
     audit = _group(Audit)
+    holdings = _group(Holdings)
 
     @cached_property
     def window(self) -> Window:
@@ -292,7 +294,7 @@ class Database:
                 undone = tx is None or not tx.committing  # how a commit that fails went is unknown: never again
                 broken = tx is not None and tx.broken
                 stale = attempt == 1 and undone and broken  # the connection may date from before a restart
-                if (stale or isinstance(_driver_error(error), _RERUNNABLE)) and attempt < _ATTEMPTS:
+                if (stale or _is_rerunnable(_driver_error(error))) and attempt < _ATTEMPTS:
                     continue
                 # No local holds an error here: it and this frame would hold each other, until a garbage collection.
                 if not (broken or isinstance(_driver_error(error), _AWAY)):  # the statement is at fault
@@ -308,6 +310,12 @@ class Database:
 
     def dispose(self) -> None:
         self._engine.dispose()
+
+
+def _is_rerunnable(error: object) -> bool:
+    """Whether the same work may succeed if it is run again. A task's key that another replica took is drawn anew."""
+    is_key = isinstance(error, pg_errors.UniqueViolation) and error.diag.constraint_name == "tasks_pkey"
+    return is_key or isinstance(error, _RERUNNABLE)
 
 
 def _outcome(error: Exception) -> str:

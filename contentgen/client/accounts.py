@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO
+
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from contentgen.client.assets import CHUNK, appearing
 from contentgen.client.documents import BUDGET_MODE, value
-from contentgen.client.methods import Methods, lists, returns, returns_if_found
-from contentgen.client.results import Account, BudgetMode
+from contentgen.client.methods import Methods, lists, plain, returns, returns_if_found
+from contentgen.client.results import Account, BudgetMode, ErasedAccount, ImportedAccount
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import account_service_pb2 as pb
+
+ERASE_TIMEOUT = 50.0
+"""Seconds that one call of an erasure may take, beyond the client's timeout."""
+TRANSFER_TIMEOUT = 3_600.0
+"""The same, of an export or an import."""
 
 
 class AccountMethods(Methods):
@@ -153,3 +164,69 @@ class AccountMethods(Methods):
         """
         request = pb.DeactivateAccountRequest(account_id=account_id)
         return (await self._call(self._stubs.accounts.DeactivateAccount, request)).account
+
+    @returns(ErasedAccount)
+    async def erase_account(self, account_id: int, *, dry_run: bool = False) -> pb.EraseAccountResponse:
+        """Erases an account and all that belongs to it for some seconds, and returns what is left, by kind.
+
+        Repeat it until it is `done`. It first deactivates the account, and cancels its tasks, running ones too. Nothing
+        brings back what is erased.
+
+        Args:
+            account_id: the account.
+            dry_run: only count what there is.
+
+        Raises:
+            ResourceNotFoundException: the account does not exist, or nothing of it is left.
+
+        Example:
+            >>> counts = client.erase_account(1, dry_run=True)["counts"]
+        """
+        request = pb.EraseAccountRequest(account_id=account_id, dry_run=dry_run)
+        return await self._call(self._stubs.accounts.EraseAccount, request, waits=ERASE_TIMEOUT)
+
+    @plain
+    async def export_account(self, account_id: int, path: str | PathLike[str]) -> int:
+        """Writes an account with all that belongs to it into an archive, and returns its bytes.
+
+        The file appears once it is whole. Webhooks, channels and the audit are not in it.
+
+        Raises:
+            ResourceNotFoundException: the account does not exist.
+            FailedPrecondition: attempts are running.
+            OSError: the file can't be written.
+
+        Example:
+            >>> size = client.export_account(1, "account.tar")
+        """
+        call, request = self._stubs.accounts.ExportAccount, pb.ExportAccountRequest(account_id=account_id)
+        with appearing(Path(path)) as file:
+            stream = self._transport.stream(call, request, timeout=self._transport.timeout + TRANSFER_TIMEOUT)
+            try:
+                while (answer := await stream.read()) is not None:
+                    file.write(answer.chunk)
+            finally:
+                stream.cancel()
+            return file.tell()
+
+    @returns(ImportedAccount)
+    async def import_account(self, path: str | PathLike[str]) -> pb.ImportAccountResponse:
+        """Stores an account from an archive, with all ids as they were, and returns it.
+
+        Raises:
+            InvalidArgument: the archive is damaged, or of a newer version.
+            RequestError: code ALREADY_EXISTS if the account, or something of it, exists.
+            OSError: the file can't be read.
+
+        Example:
+            >>> account = client.import_account("account.tar")["account"]
+        """
+        call: Any = self._stubs.accounts.ImportAccount  # which takes a stream of requests
+        with Path(path).open("rb") as file:  # noqa: ASYNC230 - as quick as the reads, which gRPC does on a thread
+            answer: pb.ImportAccountResponse = await self._call(call, _chunks(file), waits=TRANSFER_TIMEOUT)
+        return answer
+
+
+def _chunks(file: BinaryIO) -> Iterator[pb.ImportAccountRequest]:
+    while chunk := file.read(CHUNK):
+        yield pb.ImportAccountRequest(chunk=chunk)

@@ -82,7 +82,7 @@ class AssetMethods(Methods):
             ...     size = client.save_asset(asset["sha256"], folder / asset["sha256"])
         """
         digest, size = hashlib.sha256(), 0
-        with _appearing(Path(path)) as file:
+        with appearing(Path(path)) as file:
 
             def take(chunk: bytes) -> None:
                 nonlocal size
@@ -170,7 +170,7 @@ async def read(
 
 
 @contextmanager
-def _appearing(path: Path) -> Iterator[BinaryIO]:
+def appearing(path: Path) -> Iterator[BinaryIO]:
     """Yields a file that appears at `path` at the end of the block, unless the block fails."""
     part = path.with_name(path.name + ".part")
     try:

@@ -27,7 +27,9 @@ __all__ = [
     "Delivery",
     "DeliveryStatus",
     "DispatchStatus",
+    "ErasedAccount",
     "EventType",
+    "ImportedAccount",
     "Language",
     "LeftOutAsset",
     "Maintenance",
@@ -423,6 +425,20 @@ class Account(TypedDict):
     """In this month (UTC) so far; 0 where `max_cost_per_month` is 0."""
     active: bool
     created_at: str
+
+
+class ErasedAccount(TypedDict):
+    """What an account has, by kind; of an erasure, what is left, and whether nothing is (`done`)."""
+
+    counts: dict[str, int]
+    done: bool
+
+
+class ImportedAccount(TypedDict):
+    """An account that was stored from an archive, and how many rows of each kind."""
+
+    account: Account
+    counts: dict[str, int]
 
 
 class SubmitTemplate(Brief):

@@ -61,6 +61,21 @@ class AccountServiceStub(object):
                 request_serializer=contentgen_dot_v1_dot_account__service__pb2.DeactivateAccountRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_account__service__pb2.DeactivateAccountResponse.FromString,
                 _registered_method=True)
+        self.EraseAccount = channel.unary_unary(
+                '/contentgen.v1.AccountService/EraseAccount',
+                request_serializer=contentgen_dot_v1_dot_account__service__pb2.EraseAccountRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_account__service__pb2.EraseAccountResponse.FromString,
+                _registered_method=True)
+        self.ExportAccount = channel.unary_stream(
+                '/contentgen.v1.AccountService/ExportAccount',
+                request_serializer=contentgen_dot_v1_dot_account__service__pb2.ExportAccountRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_account__service__pb2.ExportAccountResponse.FromString,
+                _registered_method=True)
+        self.ImportAccount = channel.stream_unary(
+                '/contentgen.v1.AccountService/ImportAccount',
+                request_serializer=contentgen_dot_v1_dot_account__service__pb2.ImportAccountRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_account__service__pb2.ImportAccountResponse.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer(object):
@@ -140,6 +155,79 @@ class AccountServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseAccount(self, request, context):
+        """Erases an account and all that belongs to it, for good: tasks with their history, output and request ids, contents
+        with their revisions, comments and files, schedules, webhooks, deliveries, what channels hold for it, counts, and its
+        audit.
+
+        It first deactivates the account, ends its schedules and webhooks, and cancels its tasks, running ones too. Then it
+        erases in small transactions, with pauses as long as these, for 5 s at most: repeat it until `done`. A running
+        attempt stays until its worker has let go of it, or its lease has expired; a result that comes later is refused. A
+        scheduler that stops in between leaves what is left to the next call. Once it is done, NOT_FOUND.
+
+        Audit events name who worked on what, so they go, too. For auditors the events of EraseAccount itself stay until
+        CONTENTGEN_AUDIT_RETENTION: who asked for it, when, and how each call ended. A call that names the account
+        afterwards is refused, and audited as one about any account that does not exist. Backups are not changed.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+        UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: a part of it was done; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportAccount(self, request, context):
+        """Reads an account with all that belongs to it as an archive, as of one moment: tasks with their history, output and
+        request ids, contents with their revisions, comments, review and publish pool, files, schedules, figures of usage.
+
+        Not in it: webhooks and channels, whose addresses and secrets are only written, with what they still deliver; the
+        audit, since an archive could be forged. Both stay where they are.
+
+        The archive is a tar file: `manifest.json`, then `tables/NAME.jsonl` with a JSON object a row, then `assets/SHA256`.
+        The manifest has the format, account, cell, and of each table its columns, rows and the SHA-256 of its member.
+        Tables are read into temporary files of the scheduler first, which takes the space of the account without its files.
+
+        Only what no worker runs can be moved without running twice: pause its dispatch, and wait until nothing runs.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+        FAILED_PRECONDITION `INVALID_STATE` (`current_state` running, `required_state` paused): attempts are running.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+        UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: the archive is cut short; begin anew.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportAccount(self, request_iterator, context):
+        """Stores an account from the archive of an ExportAccount, of this or another deployment, with all ids as they were.
+        Blocks until it is committed.
+
+        All rows are stored in one transaction, after every checksum was compared: the account is there whole or not at all.
+        Changes that watchers wait for may be late by as long as that takes. It is as active as it was, and paused if it was
+        paused. Pending tasks wait as before, and what they have spent of retries stays spent. WatchTasks of all accounts
+        shows its history, as new events. Files that it brought and that are not stored in the end are deleted.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: no archive, a damaged one, or one of a newer version.
+        ALREADY_EXISTS `RESOURCE_EXISTS` (`resource_type`): the account, or a task, content or schedule, exists.
+        FAILED_PRECONDITION `INVALID_STATE` (`current_state` same_cell, `required_state` other_cell): the ids are of this
+        cell, but were not made here, and the role of DATABASE_URL may not skip them.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts.
+        RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the next message took longer than 30 s.
+        UNAVAILABLE `ASSET_STORE_UNAVAILABLE`: nothing is stored; repeat it. `STORE_UNAVAILABLE`: stored or not.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -167,6 +255,21 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.DeactivateAccount,
                     request_deserializer=contentgen_dot_v1_dot_account__service__pb2.DeactivateAccountRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_account__service__pb2.DeactivateAccountResponse.SerializeToString,
+            ),
+            'EraseAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseAccount,
+                    request_deserializer=contentgen_dot_v1_dot_account__service__pb2.EraseAccountRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_account__service__pb2.EraseAccountResponse.SerializeToString,
+            ),
+            'ExportAccount': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAccount,
+                    request_deserializer=contentgen_dot_v1_dot_account__service__pb2.ExportAccountRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_account__service__pb2.ExportAccountResponse.SerializeToString,
+            ),
+            'ImportAccount': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportAccount,
+                    request_deserializer=contentgen_dot_v1_dot_account__service__pb2.ImportAccountRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_account__service__pb2.ImportAccountResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -306,6 +409,87 @@ class AccountService(object):
             '/contentgen.v1.AccountService/DeactivateAccount',
             contentgen_dot_v1_dot_account__service__pb2.DeactivateAccountRequest.SerializeToString,
             contentgen_dot_v1_dot_account__service__pb2.DeactivateAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.AccountService/EraseAccount',
+            contentgen_dot_v1_dot_account__service__pb2.EraseAccountRequest.SerializeToString,
+            contentgen_dot_v1_dot_account__service__pb2.EraseAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/contentgen.v1.AccountService/ExportAccount',
+            contentgen_dot_v1_dot_account__service__pb2.ExportAccountRequest.SerializeToString,
+            contentgen_dot_v1_dot_account__service__pb2.ExportAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportAccount(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/contentgen.v1.AccountService/ImportAccount',
+            contentgen_dot_v1_dot_account__service__pb2.ImportAccountRequest.SerializeToString,
+            contentgen_dot_v1_dot_account__service__pb2.ImportAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -87,6 +87,67 @@ class AccountServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`: done or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
+    EraseAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.EraseAccountRequest, _account_service_pb2.EraseAccountResponse]
+    """Erases an account and all that belongs to it, for good: tasks with their history, output and request ids, contents
+    with their revisions, comments and files, schedules, webhooks, deliveries, what channels hold for it, counts, and its
+    audit.
+
+    It first deactivates the account, ends its schedules and webhooks, and cancels its tasks, running ones too. Then it
+    erases in small transactions, with pauses as long as these, for 5 s at most: repeat it until `done`. A running
+    attempt stays until its worker has let go of it, or its lease has expired; a result that comes later is refused. A
+    scheduler that stops in between leaves what is left to the next call. Once it is done, NOT_FOUND.
+
+    Audit events name who worked on what, so they go, too. For auditors the events of EraseAccount itself stay until
+    CONTENTGEN_AUDIT_RETENTION: who asked for it, when, and how each call ended. A call that names the account
+    afterwards is refused, and audited as one about any account that does not exist. Backups are not changed.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: a part of it was done; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ExportAccount: _grpc.UnaryStreamMultiCallable[_account_service_pb2.ExportAccountRequest, _account_service_pb2.ExportAccountResponse]
+    """Reads an account with all that belongs to it as an archive, as of one moment: tasks with their history, output and
+    request ids, contents with their revisions, comments, review and publish pool, files, schedules, figures of usage.
+
+    Not in it: webhooks and channels, whose addresses and secrets are only written, with what they still deliver; the
+    audit, since an archive could be forged. Both stay where they are.
+
+    The archive is a tar file: `manifest.json`, then `tables/NAME.jsonl` with a JSON object a row, then `assets/SHA256`.
+    The manifest has the format, account, cell, and of each table its columns, rows and the SHA-256 of its member.
+    Tables are read into temporary files of the scheduler first, which takes the space of the account without its files.
+
+    Only what no worker runs can be moved without running twice: pause its dispatch, and wait until nothing runs.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` running, `required_state` paused): attempts are running.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: the archive is cut short; begin anew.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ImportAccount: _grpc.StreamUnaryMultiCallable[_account_service_pb2.ImportAccountRequest, _account_service_pb2.ImportAccountResponse]
+    """Stores an account from the archive of an ExportAccount, of this or another deployment, with all ids as they were.
+    Blocks until it is committed.
+
+    All rows are stored in one transaction, after every checksum was compared: the account is there whole or not at all.
+    Changes that watchers wait for may be late by as long as that takes. It is as active as it was, and paused if it was
+    paused. Pending tasks wait as before, and what they have spent of retries stays spent. WatchTasks of all accounts
+    shows its history, as new events. Files that it brought and that are not stored in the end are deleted.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: no archive, a damaged one, or one of a newer version.
+      ALREADY_EXISTS `RESOURCE_EXISTS` (`resource_type`): the account, or a task, content or schedule, exists.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` same_cell, `required_state` other_cell): the ids are of this
+        cell, but were not made here, and the role of DATABASE_URL may not skip them.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts.
+      RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the next message took longer than 30 s.
+      UNAVAILABLE `ASSET_STORE_UNAVAILABLE`: nothing is stored; repeat it. `STORE_UNAVAILABLE`: stored or not.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
@@ -145,6 +206,67 @@ class AccountServiceAsyncStub(AccountServiceStub):
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
       UNAVAILABLE `STORE_UNAVAILABLE`: done or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    EraseAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.EraseAccountRequest, _account_service_pb2.EraseAccountResponse]  # type: ignore[assignment]
+    """Erases an account and all that belongs to it, for good: tasks with their history, output and request ids, contents
+    with their revisions, comments and files, schedules, webhooks, deliveries, what channels hold for it, counts, and its
+    audit.
+
+    It first deactivates the account, ends its schedules and webhooks, and cancels its tasks, running ones too. Then it
+    erases in small transactions, with pauses as long as these, for 5 s at most: repeat it until `done`. A running
+    attempt stays until its worker has let go of it, or its lease has expired; a result that comes later is refused. A
+    scheduler that stops in between leaves what is left to the next call. Once it is done, NOT_FOUND.
+
+    Audit events name who worked on what, so they go, too. For auditors the events of EraseAccount itself stay until
+    CONTENTGEN_AUDIT_RETENTION: who asked for it, when, and how each call ended. A call that names the account
+    afterwards is refused, and audited as one about any account that does not exist. Backups are not changed.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: a part of it was done; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ExportAccount: _aio.UnaryStreamMultiCallable[_account_service_pb2.ExportAccountRequest, _account_service_pb2.ExportAccountResponse]  # type: ignore[assignment]
+    """Reads an account with all that belongs to it as an archive, as of one moment: tasks with their history, output and
+    request ids, contents with their revisions, comments, review and publish pool, files, schedules, figures of usage.
+
+    Not in it: webhooks and channels, whose addresses and secrets are only written, with what they still deliver; the
+    audit, since an archive could be forged. Both stay where they are.
+
+    The archive is a tar file: `manifest.json`, then `tables/NAME.jsonl` with a JSON object a row, then `assets/SHA256`.
+    The manifest has the format, account, cell, and of each table its columns, rows and the SHA-256 of its member.
+    Tables are read into temporary files of the scheduler first, which takes the space of the account without its files.
+
+    Only what no worker runs can be moved without running twice: pause its dispatch, and wait until nothing runs.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` running, `required_state` paused): attempts are running.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: the archive is cut short; begin anew.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ImportAccount: _aio.StreamUnaryMultiCallable[_account_service_pb2.ImportAccountRequest, _account_service_pb2.ImportAccountResponse]  # type: ignore[assignment]
+    """Stores an account from the archive of an ExportAccount, of this or another deployment, with all ids as they were.
+    Blocks until it is committed.
+
+    All rows are stored in one transaction, after every checksum was compared: the account is there whole or not at all.
+    Changes that watchers wait for may be late by as long as that takes. It is as active as it was, and paused if it was
+    paused. Pending tasks wait as before, and what they have spent of retries stays spent. WatchTasks of all accounts
+    shows its history, as new events. Files that it brought and that are not stored in the end are deleted.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: no archive, a damaged one, or one of a newer version.
+      ALREADY_EXISTS `RESOURCE_EXISTS` (`resource_type`): the account, or a task, content or schedule, exists.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` same_cell, `required_state` other_cell): the ids are of this
+        cell, but were not made here, and the role of DATABASE_URL may not skip them.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts.
+      RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the next message took longer than 30 s.
+      UNAVAILABLE `ASSET_STORE_UNAVAILABLE`: nothing is stored; repeat it. `STORE_UNAVAILABLE`: stored or not.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
 
@@ -232,6 +354,85 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
           UNAVAILABLE `STORE_UNAVAILABLE`: done or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseAccount(
+        self,
+        request: _account_service_pb2.EraseAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.EraseAccountResponse, _abc.Awaitable[_account_service_pb2.EraseAccountResponse]]:
+        """Erases an account and all that belongs to it, for good: tasks with their history, output and request ids, contents
+        with their revisions, comments and files, schedules, webhooks, deliveries, what channels hold for it, counts, and its
+        audit.
+
+        It first deactivates the account, ends its schedules and webhooks, and cancels its tasks, running ones too. Then it
+        erases in small transactions, with pauses as long as these, for 5 s at most: repeat it until `done`. A running
+        attempt stays until its worker has let go of it, or its lease has expired; a result that comes later is refused. A
+        scheduler that stops in between leaves what is left to the next call. Once it is done, NOT_FOUND.
+
+        Audit events name who worked on what, so they go, too. For auditors the events of EraseAccount itself stay until
+        CONTENTGEN_AUDIT_RETENTION: who asked for it, when, and how each call ended. A call that names the account
+        afterwards is refused, and audited as one about any account that does not exist. Backups are not changed.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+          UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: a part of it was done; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportAccount(
+        self,
+        request: _account_service_pb2.ExportAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_account_service_pb2.ExportAccountResponse], _abc.AsyncIterator[_account_service_pb2.ExportAccountResponse]]:
+        """Reads an account with all that belongs to it as an archive, as of one moment: tasks with their history, output and
+        request ids, contents with their revisions, comments, review and publish pool, files, schedules, figures of usage.
+
+        Not in it: webhooks and channels, whose addresses and secrets are only written, with what they still deliver; the
+        audit, since an archive could be forged. Both stay where they are.
+
+        The archive is a tar file: `manifest.json`, then `tables/NAME.jsonl` with a JSON object a row, then `assets/SHA256`.
+        The manifest has the format, account, cell, and of each table its columns, rows and the SHA-256 of its member.
+        Tables are read into temporary files of the scheduler first, which takes the space of the account without its files.
+
+        Only what no worker runs can be moved without running twice: pause its dispatch, and wait until nothing runs.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `account_id` is not 1 or more.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state` running, `required_state` paused): attempts are running.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+          UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: the archive is cut short; begin anew.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportAccount(
+        self,
+        request_iterator: _MaybeAsyncIterator[_account_service_pb2.ImportAccountRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.ImportAccountResponse, _abc.Awaitable[_account_service_pb2.ImportAccountResponse]]:
+        """Stores an account from the archive of an ExportAccount, of this or another deployment, with all ids as they were.
+        Blocks until it is committed.
+
+        All rows are stored in one transaction, after every checksum was compared: the account is there whole or not at all.
+        Changes that watchers wait for may be late by as long as that takes. It is as active as it was, and paused if it was
+        paused. Pending tasks wait as before, and what they have spent of retries stays spent. WatchTasks of all accounts
+        shows its history, as new events. Files that it brought and that are not stored in the end are deleted.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: no archive, a damaged one, or one of a newer version.
+          ALREADY_EXISTS `RESOURCE_EXISTS` (`resource_type`): the account, or a task, content or schedule, exists.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state` same_cell, `required_state` other_cell): the ids are of this
+            cell, but were not made here, and the role of DATABASE_URL may not skip them.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts.
+          RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: the next message took longer than 30 s.
+          UNAVAILABLE `ASSET_STORE_UNAVAILABLE`: nothing is stored; repeat it. `STORE_UNAVAILABLE`: stored or not.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
 

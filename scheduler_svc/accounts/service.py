@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import fields, replace
 from functools import partial
 from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from grpc import aio
 
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
@@ -18,6 +23,11 @@ from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
 from scheduler_svc.runtime.validation import MAX_INT32, MAX_INT64, MAX_NAME, Violations, checked_id, message_of
 
+if TYPE_CHECKING:
+    from scheduler_svc.holdings.erasure import Erasure
+    from scheduler_svc.holdings.transfer import Transfer
+
+Context = aio.ServicerContext[pb.ImportAccountRequest, pb.ImportAccountResponse]
 MIN_WEIGHT, MAX_WEIGHT = 0.000_001, 1_000.0
 """A task adds 1 / weight to its account's virtual time: with a smaller weight sums would lose precision or overflow."""
 MAX_COST = 1e12
@@ -32,8 +42,12 @@ _MAX_VALUES = {
 
 
 class AccountService(AccountServiceServicer):
-    def __init__(self, reads: Calls, operators: Calls, dispatch_calls: Calls) -> None:
+    def __init__(
+        self, reads: Calls, operators: Calls, dispatch_calls: Calls, erasure: Erasure, transfer: Transfer
+    ) -> None:
         """`dispatch_calls` run changes of what may be dispatched."""
+        self._erasure = erasure
+        self._transfer = transfer
         self._reads = reads
         self._operators = operators
         self._dispatch_calls = dispatch_calls
@@ -77,6 +91,25 @@ class AccountService(AccountServiceServicer):
         account_id = checked_id("account_id", request.account_id)
         changed = await self._operators.run(work.update_account, account_id, AccountChange(active=False))
         return pb.DeactivateAccountResponse(account=message_of(pb.Account, changed))
+
+    async def EraseAccount(self, request: pb.EraseAccountRequest, context: object) -> pb.EraseAccountResponse:
+        account_id = checked_id("account_id", request.account_id)
+        if request.dry_run:
+            return pb.EraseAccountResponse(counts=await self._erasure.count(account_id))
+        left = await self._erasure.erase(account_id)
+        return pb.EraseAccountResponse(counts=left, done=not left)
+
+    async def ExportAccount(
+        self, request: pb.ExportAccountRequest, context: object
+    ) -> AsyncGenerator[pb.ExportAccountResponse, None]:
+        account_id = checked_id("account_id", request.account_id)
+        async with aclosing(self._transfer.export(account_id)) as pieces:
+            async for piece in pieces:
+                yield pb.ExportAccountResponse(chunk=piece)
+
+    async def ImportAccount(self, requests: object, context: Context) -> pb.ImportAccountResponse:
+        account, counts = await self._transfer.receive(context)
+        return pb.ImportAccountResponse(account=message_of(pb.Account, account), counts=counts)
 
 
 def _change(request: pb.UpdateAccountRequest, violations: Violations) -> AccountChange:

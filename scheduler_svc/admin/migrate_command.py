@@ -15,7 +15,7 @@ from scheduler_svc.database.connections import check_sessions
 from scheduler_svc.schema.compatibility import UnsupportedSchema
 from scheduler_svc.schema.migrate import MigrationStuck, migrate, revisions
 
-_SETTINGS = ("data_dir", "pg_bindir", "log_level", "log_format")
+_SETTINGS = ("cell", "data_dir", "pg_bindir", "log_level", "log_format")
 _DESCRIPTION = """\
 Migrates the database to the schema of this version, and ends. A scheduler does that when it starts, unless its role may
 not: then run this first, as the role that owns the tables, and the schedulers with rights on rows only
@@ -55,7 +55,7 @@ def _run(arguments: Sequence[str]) -> None:
             check_sessions(url)
         if recovered:
             _check_unused(url)
-        applied = migrate(url)
+        applied = migrate(url, cell=settings.cell)
         counts = prepare_restored(sa.create_engine(url, poolclass=sa.NullPool)) if recovered else None
     newest = revisions()[-1]
     print(f"schema {newest}: " + (f"applied {', '.join(applied)}" if applied else "nothing to do"))

@@ -157,6 +157,10 @@ class Settings(ServiceSettings):
     """Networks beyond public ones that webhooks may have addresses in, by comma, such as 10.1.0.0/16,127.0.0.1; http is
     allowed to these only. Default: unset, public addresses by https; loopback and private networks are refused."""
 
+    cell: Shared[Annotated[int, whole_number(0, 1_023)]] = 0
+    """Which deployment this is, 0 to 1023: part of each id, so that accounts can move between deployments of different
+    cells. Fixed at the first start of a database: with another value later no scheduler starts. Default: 0"""
+
     console_url: Shared[HttpUrl | None] = None
     """Where people reach the console, such as https://desk.example, for the links in messages of channels. Default:
     unset, messages without links."""

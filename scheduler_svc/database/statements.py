@@ -111,6 +111,14 @@ class Pipeline:
         with self._driver.cursor() as cursor:
             cursor.copy_expert(insert.copy, _Pieces(insert.pieces(rows)))
 
+    def copy_to(self, statement: sa.TextClause, parameters: dict[str, Any], file: Any) -> None:
+        """Runs a COPY TO STDOUT, and writes its lines to the file."""
+        if self._held_back:
+            self._send()
+        self.statements += 1
+        with self._driver.cursor() as cursor:
+            cursor.copy_expert(cursor.mogrify(driver_sql(statement), parameters).decode(), file)
+
     def hold_back(self, statement: sa.TextClause, parameters: dict[str, Any]) -> None:
         """Runs a statement together with the next one. What it answers is lost, unless it is `kept`."""
         self._append(driver_sql(statement), parameters)

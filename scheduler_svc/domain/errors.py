@@ -92,6 +92,12 @@ class RequestIdConflict(DomainError):
         super().__init__(text, task_id=task_id)
 
 
+class ResourceExists(DomainError):
+    def __init__(self, resource_type: str, account_id: int) -> None:
+        text = f"a row of {resource_type} of account {account_id} exists already; nothing of the archive is stored"
+        super().__init__(text, resource_type=resource_type, account_id=account_id)
+
+
 class UniqueKeyInUse(DomainError):
     def __init__(self, task_id: str, holder_id: str) -> None:
         text = f"task {task_id} can't be retried while {holder_id}, which has its unique_key, is open"

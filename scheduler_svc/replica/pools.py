@@ -1,6 +1,6 @@
 """The replica's threads and connections, one pool a purpose, so that no kind of work holds up another.
 
-With those of the group committers, the dispatcher, the listener and the vacuum they are 27 connections at most, which
+With those of the group committers, the dispatcher, the listener and the vacuum they are 28 connections at most, which
 docs/how-to/postgresql.md tells operators.
 """
 
@@ -44,6 +44,8 @@ class Pools:
         """Operators' calls, and work on many tasks batch by batch."""
         self.assets = self._pool("assets", 1, HOT_TIMEOUT)
         """Uploads of assets and their collection, which waits for the object store."""
+        self.moves = self._pool("moves", 1, ALONE_TIMEOUT)
+        """Export and import of accounts, which takes minutes."""
         self.sessions = self._pool("sessions", 4, statement_timeout)
         """Hellos."""
         self.watches = self._pool("watches", 2, HOT_TIMEOUT, hot=True)

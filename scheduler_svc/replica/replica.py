@@ -43,6 +43,8 @@ from scheduler_svc.domain.lease import AttemptCompleted
 from scheduler_svc.domain.system import LaneState, ReplicaState
 from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.webhook import AddressPolicy
+from scheduler_svc.holdings.erasure import Erasure
+from scheduler_svc.holdings.transfer import Transfer
 from scheduler_svc.leases.pool_service import WorkerPoolService
 from scheduler_svc.leases.report import Answer, Item, ReportItem, ReportWork, UnsentLeases, report_keys
 from scheduler_svc.leases.service import WorkerService
@@ -83,7 +85,7 @@ from scheduler_svc.tasks.service import TaskService
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.tasks.tails import Tails
 from scheduler_svc.tasks.waits import PollWaiters, Waiters
-from scheduler_svc.transactions import Database
+from scheduler_svc.transactions import Database, StatementFailed
 from scheduler_svc.watch.feed import ChangeFeed, WatchInterest
 from scheduler_svc.watch.watches import Watches
 from scheduler_svc.webhooks.loop import DeliveryLoop, check_backlogs
@@ -529,7 +531,13 @@ class Replica:
                 tracer=self._tracer,
             ),
             "AssetService": AssetService(pools.reads, self._objects),
-            "AccountService": AccountService(pools.reads, pools.operators, pools.dispatch),
+            "AccountService": AccountService(
+                pools.reads,
+                pools.operators,
+                pools.dispatch,
+                Erasure(pools.operators, pools.assets, Bulk(pools.operators, settings), self._objects),
+                Transfer(pools.moves, self._objects, self._store_identity, settings.cell, failed=StatementFailed),
+            ),
             "ScheduleService": ScheduleService(pools.reads, pools.writes, settings, self._tracer),
             "SystemService": SystemService(
                 self._system_status, self._tokens, self._maintenance, settings, self._limits

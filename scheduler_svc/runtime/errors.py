@@ -41,6 +41,7 @@ ERROR_STATUSES: Mapping[type[errors.DomainError], ErrorStatus] = {
     errors.RetriesExhausted: ErrorStatus(Code.FAILED_PRECONDITION, "RETRIES_EXHAUSTED"),
     errors.UniqueKeyInUse: ErrorStatus(Code.FAILED_PRECONDITION, "UNIQUE_KEY_IN_USE"),
     errors.RequestIdConflict: ErrorStatus(Code.ALREADY_EXISTS, "REQUEST_ID_CONFLICT"),
+    errors.ResourceExists: ErrorStatus(Code.ALREADY_EXISTS, "RESOURCE_EXISTS"),
     errors.TokenInvalid: ErrorStatus(Code.UNAUTHENTICATED, "TOKEN_INVALID"),
     errors.RoleForbidden: ErrorStatus(Code.PERMISSION_DENIED, "ROLE_FORBIDDEN"),
     errors.AccountForbidden: ErrorStatus(Code.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN"),

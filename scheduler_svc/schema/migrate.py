@@ -24,6 +24,7 @@ from scheduler_svc.database.connections import SET_DURABLE, connect, defaults
 from scheduler_svc.database.lineage import Lineage
 from scheduler_svc.database.statements import driver_sql
 from scheduler_svc.schema import compatibility
+from scheduler_svc.schema.cell import fix_cell
 from scheduler_svc.schema.privileges import FORBIDDEN, check_may_serve, may_not_migrate
 
 if TYPE_CHECKING:
@@ -123,13 +124,18 @@ class MigrationStuck(Exception):
     """A migration did not succeed within its time. What was applied before stays, and the next start resumes."""
 
 
-def migrate(url: str, lineage: Lineage | None = None, *, then_serves: bool = False) -> list[str]:
+def migrate(
+    url: str, lineage: Lineage | None = None, *, then_serves: bool = False, cell: int | None = None
+) -> list[str]:
     """Brings the database of this URL to this version's schema; returns the revisions that it applied.
+
+    `cell`: what it is to be, or has to be; None: whatever it is.
 
     Raises:
         UnsupportedSchema: this version may not run on the database's schema.
         MigrationStuck: a migration could not get its locks in time.
-        SettingsError: the role may not migrate, or not serve what it has migrated, if it `then_serves`.
+        SettingsError: the role may not migrate, or not serve what it has migrated, if it `then_serves`; or
+            the database is another cell.
     """
     with _engine(url, lineage) as engine:
         applied = upgrade(engine)
@@ -138,6 +144,8 @@ def migrate(url: str, lineage: Lineage | None = None, *, then_serves: bool = Fal
         if then_serves:
             with engine.connect() as connection:
                 check_may_serve(connection)
+        if cell is not None:
+            fix_cell(engine, cell)
     return applied
 
 

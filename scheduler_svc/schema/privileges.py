@@ -6,17 +6,14 @@ owns the tables and runs `contentgen-scheduler migrate`, and one for the schedul
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
 import sqlalchemy as sa
 from psycopg2 import errors as pg_errors
 
 from contentgen.service.settings import SettingsError
+from scheduler_svc.schema.relations import relations
 
 _ROWS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _NUMBERS = ("USAGE", "SELECT")
@@ -122,31 +119,6 @@ def serving_grants(role: str) -> list[str]:
         f"  ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role};",
         f"  ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO {role};",
     ]
-
-
-_TABLE = re.compile(r"^CREATE TABLE (\w+) \((.*?)^\)", re.MULTILINE | re.DOTALL)
-_COLUMN = re.compile(r'^    "?([a-z]\w*)', re.MULTILINE)
-_ADDED = re.compile(r"^ALTER TABLE (\w+) ADD COLUMN (\w+)", re.MULTILINE)
-_VIEW, _SEQUENCE = (re.compile(rf"^CREATE {kind} (\w+)", re.MULTILINE) for kind in ("VIEW", "SEQUENCE"))
-
-
-class Relations(NamedTuple):
-    """What the migrations make: tables with their columns, views, and the sequences that statements draw from."""
-
-    columns: Mapping[str, Sequence[str]]
-    views: Sequence[str]
-    sequences: Sequence[str]
-
-
-@cache
-def relations() -> Relations:
-    """Reads the migrations' SQL: a role may lack the rights to read the schema itself. `make verify` compares both."""
-    files = sorted(Path(__file__).with_name("migrations").glob("versions/*.sql"))
-    ddl = "\n".join(file.read_text() for file in files)
-    columns = {table: _COLUMN.findall(body) for table, body in _TABLE.findall(ddl)}
-    for table, column in _ADDED.findall(ddl):
-        columns[table].append(column)
-    return Relations(columns, _VIEW.findall(ddl), _SEQUENCE.findall(ddl))
 
 
 def _needed() -> Iterator[tuple[str, str, str]]:

@@ -166,7 +166,7 @@ class SubmitWork:
         """`commits`: a group is a whole transaction, which its last statement may commit."""
         self._settings = settings
         self._commits = commits
-        self._keys = TaskKeys()
+        self._keys = TaskKeys(settings.cell)
 
     def run_group(self, tx: Tx, group: Sequence[SubmitItem]) -> list[tuple[Task, ...] | DomainError]:
         """Stores a group; the answer to each item is its tasks, or the error that refused it.

@@ -20,7 +20,7 @@ from scheduler_svc.domain.errors import (
     NotFound,
     QueueFull,
 )
-from scheduler_svc.domain.ids import make_key
+from scheduler_svc.domain.ids import SEQUENCE_BITS, make_key
 from scheduler_svc.domain.task import NewTask, counts_in_queue
 from scheduler_svc.tasks.rows import SubmitContext
 
@@ -35,20 +35,22 @@ _BLOCK = 1000
 class TaskKeys:
     """Hands out task keys from blocks of the database's sequence. For one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, cell: int = 0) -> None:
+        self._cell = cell
+        self._last = 0
         self._free: Iterator[int] = iter(())
         self._left = 0
 
     def take(self, tx: Tx, count: int) -> list[int]:
         """Returns so many new keys, in order."""
-        return _keys(self.numbers(tx, count))
+        return self._keys(self.numbers(tx, count))
 
     def at_hand(self, count: int) -> list[int] | None:
         """Returns so many new keys, in order; None if the database must be asked for more numbers."""
         if count > self._left:
             return None
         self._left -= count
-        return _keys(list(islice(self._free, count)))
+        return self._keys(list(islice(self._free, count)))
 
     def numbers(self, tx: Tx, count: int) -> list[int]:
         """Returns so many new numbers of the sequence, for keys."""
@@ -62,10 +64,22 @@ class TaskKeys:
             first = tx.submits.next_keys()
             self._free, self._left = iter(range(first, first + _BLOCK)), _BLOCK
 
+    def _keys(self, numbers: list[int]) -> list[int]:
+        """In other cells than 0 a millisecond has few keys: then they go on in the next one.
 
-def _keys(numbers: list[int]) -> list[int]:
-    milliseconds = int(time.time() * 1000)
-    return sorted(make_key(milliseconds, number) for number in numbers)
+        Of another replica may be the same one, once in a while; that transaction is run again, with further ones.
+        """
+        milliseconds = int(time.time() * 1000)
+        if not self._cell:
+            return sorted(make_key(milliseconds, number) for number in numbers)
+        milliseconds = max(milliseconds, self._last >> SEQUENCE_BITS)
+        keys = []
+        for number in numbers:
+            if make_key(milliseconds, number, self._cell) <= self._last:
+                milliseconds += 1
+            self._last = make_key(milliseconds, number, self._cell)
+            keys.append(self._last)
+        return keys
 
 
 def can_accept_all(

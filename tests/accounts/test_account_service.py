@@ -162,6 +162,8 @@ GOOD = [
         {"account": {"name": "an account", "active": True}},
     ),
     Good("DeactivateAccount", of(account="account"), {"account": {"active": False}}),
+    Good("EraseAccount", {"account_id": OWN, "dry_run": True}, {"counts": {"accounts": "1"}, "done": False}),
+    Good("EraseAccount", of(account="account"), {"counts": {}, "done": True}),
 ]
 BAD = [
     Bad("CreateAccount", {"max_concurrent_tasks": -1}, fields=("name", "max_concurrent_tasks")),

@@ -27,7 +27,7 @@ from scheduler_svc.config import Bucket, Settings
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import PostgresError
 from scheduler_svc.schema.migrate import upgrade
-from scheduler_svc.schema.privileges import relations
+from scheduler_svc.schema.relations import relations
 from tests.harness.cluster import Databases
 from tests.harness.database_faults import NEWEST, LaterMigrations, execute
 from tests.harness.process import installed, run_to_end

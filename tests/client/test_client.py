@@ -7,9 +7,11 @@ import doctest
 import inspect
 from asyncio import to_thread
 from collections.abc import Iterator
+from contextlib import chdir
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice, pairwise
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -220,6 +222,13 @@ async def end_with_tail(worker: ScriptedWorker, lease: worker_pb.AssignedLease) 
     await worker.complete(lease)
 
 
+def _leave_archive(client: ContentGenerationClient, name: str, account_id: int) -> None:
+    """Makes of an account that is to be imported an archive."""
+    if name == "import_account":
+        client.export_account(account_id, "account.tar")
+        client.erase_account(account_id)
+
+
 METHODS = {
     name: method
     for name, method in inspect.getmembers(ContentGenerationClient, inspect.isfunction)
@@ -228,12 +237,15 @@ METHODS = {
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-async def test_an_example_can_be_run(name: str, target: str, maker: Maker, worker: ScriptedWorker) -> None:
+async def test_an_example_can_be_run(
+    name: str, target: str, maker: Maker, worker: ScriptedWorker, tmp_path: Path
+) -> None:
     examples = doctest.DocTestParser().get_examples(inspect.getdoc(METHODS[name]) or "")
     source = "".join(statement.source for statement in examples)
     assert f"client.{name}(" in source
-    with ContentGenerationClient(target) as client:
+    with ContentGenerationClient(target) as client, chdir(tmp_path):
         names: dict[str, Any] = {"client": client, "task_id": "", "worker_id": worker.hello.worker_id}
+        await to_thread(_leave_archive, client, name, maker.account)
         if "content_id" in source:
             names["content_id"] = (
                 await maker(auto_approve=name not in {"review_content", "review_contents"})

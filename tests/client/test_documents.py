@@ -120,6 +120,8 @@ MESSAGES = {
     "DispatchStatus": "GetDispatchStatusResponse",
     "System": "GetSystemResponse",
     "Caller": "GetCallerResponse",
+    "ErasedAccount": "EraseAccountResponse",
+    "ImportedAccount": "ImportAccountResponse",
     "MessageTest": "TestChannelResponse",
 }
 """The messages of dicts that have another name than theirs."""

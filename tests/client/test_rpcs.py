@@ -18,6 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from contentgen import ContentGenerationClient, PermissionDenied, RequestError, ResourceNotFoundException, Unavailable
 from contentgen.client import notifications
+from contentgen.client.accounts import ERASE_TIMEOUT, TRANSFER_TIMEOUT
 from contentgen.client.assets import READ_TIMEOUT, UPLOAD_TIMEOUT
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.client import MessageMethods
@@ -97,6 +98,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "UpdatePublishPoolEntry": {"unschedule": False},
     "GetAsset": {"length": 2},
     "UploadAsset": {"data": b"ab"},
+    "ImportAccount": {"path": __file__},
     "CreateSchedule": {"task": {"topic": "news"}},
     "UpdateSchedule": {"task": {"topic": "news"}, "task_changes": None},
 }
@@ -124,6 +126,9 @@ BEYOND: dict[str, float] = {
     "PollRunningTasks": 10,
     "PollTask": 10,
     "HandleTimeouts": 600,
+    "EraseAccount": ERASE_TIMEOUT,
+    "ExportAccount": TRANSFER_TIMEOUT,
+    "ImportAccount": TRANSFER_TIMEOUT,
     "GetAsset": READ_TIMEOUT,
     "UploadAsset": UPLOAD_TIMEOUT,
     "PingWebhook": SENDS,
@@ -152,6 +157,8 @@ def answer(method: str) -> Any:
         return [pb.WatchTasksResponse(event=pb.TaskChange(task=task_pb2.Task(task_id=TASK_ID))), SILENCE]
     if method == "TailAttempt":
         return [pb.TailAttemptResponse(output="half of it", attempt=1), SILENCE]
+    if method == "ExportAccount":
+        return [account_pb.ExportAccountResponse(chunk=b"ab")]
     if method == "GetAsset":
         return [asset_pb.GetAssetResponse(chunk=b"ab")]
     message = filled(GetMessageClass(METHODS[method].output_type))
@@ -170,6 +177,12 @@ def server() -> Iterator[ScriptedServices]:
 def client(request: pytest.FixtureRequest, server: ScriptedServices) -> Iterator[ContentGenerationClient]:
     with opened(request.param, server.target, token="secret", timeout=TIMEOUT) as client:
         yield client
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where calls write files by a name."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, INTERVAL, JSONB, TIMESTAMP
 
 from scheduler_svc.domain.lifecycle import MOVES, Status
-from scheduler_svc.schema.privileges import relations
+from scheduler_svc.schema.relations import relations
 
 pytestmark = pytest.mark.integration
 
@@ -83,6 +83,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("accounts", {"weight": 1000.5}, "accounts_weight"),
     ("accounts", {"weight": float("nan")}, "accounts_weight"),
     ("start_quotas", {"counts": [1]}, "start_quotas_starts"),
+    ("deployment", {"only": True, "cell": 1_024}, "deployment_cell"),
     ("tasks", {"status": 0, "end_time": NOW}, "tasks_status"),
     ("tasks", {"status": 2, "end_time": NOW}, "tasks_status"),  # only its lease tells that it runs
     ("tasks", {"status": 3, "end_time": NOW}, "tasks_status"),
@@ -264,6 +265,7 @@ ONE_ROW: dict[str, dict[str, Any]] = {
     "count_floor": {"xact": 1},
     "search_index": {"indexed_to": 1},
     "asset_store": {},
+    "deployment": {},
     "schema_compatibility": {"oldest_code": "0001", "migrated_by": "0.1.0"},
 }
 

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
+from contentgen.service.settings import SettingsError
 from scheduler_svc.domain.lifecycle import MOVES
 from scheduler_svc.schema import migrate
 from scheduler_svc.schema.alembic_folder import MigrationFolder
@@ -321,6 +322,15 @@ LET_PASS = [
 def faults(db_url: str, later: LaterMigrations) -> list[str]:
     """The problems of the added migrations, on a database with all others."""
     return check(sa.create_engine(db_url, poolclass=sa.NullPool), later.folder, NEWEST)
+
+
+def test_the_cell_of_a_database_is_fixed_by_the_first_start(db_url: str, engine: sa.Engine) -> None:
+    migrate.migrate(db_url, cell=1_023)
+    migrate.migrate(db_url, cell=1_023)
+    insert = "INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES ('a', 0, 1) RETURNING account_id"
+    assert sql(engine, insert) == sql(engine, "SELECT nextval('content_seq')") == [(1_023 << 43) + 1]
+    with pytest.raises(SettingsError, match="CONTENTGEN_CELL must be 1023, which this database was made with, is 0"):
+        migrate.migrate(db_url, cell=0)
 
 
 def test_changes_that_break_the_previous_version_are_found(db_url: str, later: LaterMigrations) -> None:

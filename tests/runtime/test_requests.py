@@ -27,6 +27,7 @@ from scheduler_svc.domain import errors
 from scheduler_svc.domain.errors import DomainError, FieldViolation, InvalidArgument
 from scheduler_svc.domain.ids import (
     KEY_MAX,
+    MAX_CELL,
     SEQUENCE_BITS,
     LeaseRef,
     format_task_id,
@@ -71,6 +72,9 @@ CASES = [
     case(errors.AccountInactive(3), Code.FAILED_PRECONDITION, "ACCOUNT_INACTIVE", account_id="3"),
     case(errors.RetriesExhausted("task-1", 3), Code.FAILED_PRECONDITION, "RETRIES_EXHAUSTED"),
     case(errors.RequestIdConflict("id", "task-1"), Code.ALREADY_EXISTS, "REQUEST_ID_CONFLICT", task_id="task-1"),
+    case(
+        errors.ResourceExists("tasks", 3), Code.ALREADY_EXISTS, "RESOURCE_EXISTS", resource_type="tasks", account_id="3"
+    ),
     case(errors.UniqueKeyInUse("task-1", "task-2"), Code.FAILED_PRECONDITION, "UNIQUE_KEY_IN_USE", task_id="task-2"),
     case(errors.QueueFull(10), Code.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
     case(errors.TooManySchedules(3, 9), Code.RESOURCE_EXHAUSTED, "TOO_MANY_SCHEDULES", account_id="3", limit="9"),
@@ -240,13 +244,21 @@ def test_any_text_is_an_id_or_none(text: str) -> None:
     assert key is None or format_task_id(key) == text
 
 
-@given(st.integers(1, MILLISECONDS_2200), st.integers(0, 2**40), st.integers(1, 2**SEQUENCE_BITS - 1))
+@given(st.integers(1, MILLISECONDS_2200), st.integers(0, 2**40), st.integers(1, 2 ** (SEQUENCE_BITS - 1) - 1))
 def test_a_key_fits_a_bigint_and_holds_its_millisecond(milliseconds: int, sequence: int, apart: int) -> None:
     """So keys grow with time, whatever the sequence; two of one millisecond differ."""
     key = make_key(milliseconds, sequence)
     assert 0 < key <= KEY_MAX
     assert key >> SEQUENCE_BITS == milliseconds
     assert key != make_key(milliseconds, sequence + apart)
+
+
+@given(st.integers(1, MILLISECONDS_2200), st.lists(st.integers(0, MAX_CELL), min_size=2, max_size=2, unique=True))
+def test_no_two_cells_make_the_same_key(milliseconds: int, cells: list[int]) -> None:
+    first, second = ({make_key(milliseconds, number, cell) for number in range(2_000)} for cell in cells)
+    assert first.isdisjoint(second)
+    assert {key >> SEQUENCE_BITS for key in first | second} == {milliseconds}
+    assert max(first | second) <= KEY_MAX
 
 
 # Page sizes and tokens, and where a page ends.

@@ -23,7 +23,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptStarted, Change
 from scheduler_svc.domain.lifecycle import OPEN, RETRYABLE, RUNNING, Status
 from scheduler_svc.domain.task import AttemptProgress, EndPlace, Task, TaskFilter
-from scheduler_svc.schema.privileges import relations
+from scheduler_svc.schema.relations import relations
 from scheduler_svc.tasks import submit_checks as new_rows
 from scheduler_svc.tasks.query import task_stats
 from scheduler_svc.tasks.rows import FoundTasks

@@ -72,6 +72,22 @@ def test_keys_rise_in_the_order_of_a_batch_and_of_submits(scheduling: Scheduling
     assert keys == sorted(set(keys))
 
 
+@pytest.mark.parametrize("commits", [True, False], ids=["a small submit", "any submit"])
+def test_a_key_that_another_replica_has_taken_is_drawn_anew(
+    scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch, commits: bool
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_800_000_000.0)
+    settings = SETTINGS.model_copy(update={"cell": 7})
+    keys: set[int] = set()
+    for _replica in range(2):
+        scheduling.sql("ALTER SEQUENCE key_seq RESTART")
+        work = SubmitWork(settings, commits=commits)
+        (answer,) = scheduling.run(work.run_group, [SubmitItem((new_task(),))])
+        assert isinstance(answer, tuple)
+        keys |= {task.task_key for task in answer}
+    assert len(keys) == count(scheduling) == 2
+
+
 def test_events_are_numbered_in_their_order_whichever_connection_writes_them(
     scheduling: Scheduling, db_url: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Checks what `schema/privileges.py` reads in the migrations' SQL by what they make. Run by `make verify`.
+"""Checks what `schema/relations.py` reads in the migrations' SQL by what they make. Run by `make verify`.
 
 The server's catalogs say what that is. Before the first release, which all databases that are in use come from, the
 previous version, beside which this one is tested, has to make the same.
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from scheduler_svc.schema.migrate import MIGRATIONS, upgrade
-from scheduler_svc.schema.privileges import Relations, relations
+from scheduler_svc.schema.relations import Relations, relations
 from tests.harness.cluster import throwaway_server
 
 _OURS = "c.relnamespace = 'public'::regnamespace AND c.relname NOT LIKE 'alembic_version%'"

@@ -1,11 +1,13 @@
-"""`contentgen account create|list|show|update|costs`. Layer: commands."""
+"""`contentgen account create|list|show|update|costs|erase|export|import`. Layer: commands."""
 
 from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,8 +17,9 @@ from contentgen.cli import tables
 from contentgen.cli.command import Commands, Session
 from contentgen.cli.commands.workers import pauses
 from contentgen.cli.completion import account_ids
+from contentgen.cli.failures import Failure, Status
 from contentgen.cli.lists import write_list
-from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, given_values, stands_for
+from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes, given_values, stands_for
 from contentgen.cli.output import Document, document
 from contentgen.cli.values import argument, option
 from contentgen.client.results import BudgetMode
@@ -52,6 +55,8 @@ QUOTAS = {
     "currency": Annotated[str | None, option("In which its creators count, such as CNY.")],
 }
 Since = Annotated[str, option("The first month, such as 2026-01; without it, this one.", metavar="MONTH")]
+CountOnly = Annotated[bool, option("Only count what it has.", "--dry-run")]
+ToFile = Annotated[Path, argument("FILE", "The archive.")]
 Active = Annotated[bool | None, option("Whether submits are taken.", "--active/--inactive")]
 
 _COSTS = ("account_id", "account", "month", "model", "contents", "cost", "currency")
@@ -142,3 +147,72 @@ def costs(session: Session, account: OnlyAccount = None, since: Since = "") -> N
     for (account_id, month, model), (number, cost) in sorted(sums.items()):
         owner = accounts[account_id]
         writer.writerow([account_id, owner.name, month, model, int(number), round(cost, 6), owner.currency])
+
+
+@command("erase", "contentgen account erase 7 --dry-run", "contentgen account erase 7")
+def erase(session: Session, account_id: AccountId, dry_run: CountOnly = False, yes: Yes = False) -> None:
+    """Erase an account with all that belongs to it, for good: tasks, contents, files, schedules, webhooks, audit.
+
+    It deactivates the account first, and cancels its tasks, running ones too. On a terminal it prompts before that,
+    with what there is. If it is interrupted, or a scheduler stops, run it again. Backups keep what they have.
+    """
+    counts = dict(session.client.erase_account(account_id, dry_run=True).counts)
+    if dry_run:
+        result = {"account_id": account_id, "counts": counts, "dry_run": True}
+        session.output.text(f"would be erased: {_listed(counts)}", result)
+        return
+    session.confirm(f"Erase account {account_id} for good, with {_listed(counts)}?", yes=yes)
+    answer = session.client.erase_account(account_id)
+    while not answer.done:
+        session.output.note(f"left: {_listed(answer.counts)}")
+        answer = session.client.erase_account(account_id)
+    result = {"account_id": account_id, "counts": counts, "dry_run": False}
+    session.output.text(f"account {account_id} is erased", result)
+
+
+@command("export", "contentgen account export 7 account-7.tar")
+def export(session: Session, account_id: AccountId, file: ToFile) -> None:
+    """Write an account with its tasks, history, contents and files into an archive, to move it or to keep it.
+
+    To move it to a deployment with another CONTENTGEN_CELL, without anything lost or run twice:
+
+    1. `contentgen dispatch pause --account 7`, and wait until nothing of it runs; it submits as before.
+
+    2. `contentgen account update 7 --inactive`: its submits are refused from here on.
+
+    3. `contentgen account export 7 FILE` here, `contentgen account import FILE` there. Create its webhooks there.
+
+    4. There `contentgen account update 7 --active` and `contentgen dispatch resume --account 7`: its programs submit
+    there, what was refused in between, too.
+
+    5. Once all is well there: `contentgen account erase 7` here.
+    """
+    with _files():
+        size = session.client.export_account(account_id, file)
+    result = {"account_id": account_id, "file": str(file), "bytes": size}
+    session.output.text(f"{file}: account {account_id}, {size:,} bytes", result)
+
+
+@command("import", "contentgen account import account-7.tar")
+def import_(session: Session, file: ToFile) -> None:
+    """Store an account from an archive, with its ids; `contentgen account export --help` has the steps of a move.
+
+    It is stored whole or not at all, active or paused as it was.
+    """
+    with _files():
+        answer = session.client.import_account(file)
+    account = document(answer.account)
+    result = {"account": account, "counts": dict(answer.counts)}
+    session.output.text(f"account {account['account_id']} is stored: {_listed(answer.counts)}", result)
+
+
+@contextmanager
+def _files() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Failure(Status.FAILED, f"{error.filename}: {error.strerror}") from None
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {count:,}" for kind, count in sorted(counts.items()))

@@ -1143,11 +1143,23 @@ COMMENT ON COLUMN content_assets.name IS 'What the result calls it.';
 COMMENT ON COLUMN content_assets.sha256 IS 'The asset; null: it is not stored.';
 COMMENT ON COLUMN content_assets.reason IS 'Why it is not stored.';
 
+CREATE TABLE deployment (
+    "only" BOOLEAN DEFAULT true NOT NULL,
+    cell SMALLINT,
+    CONSTRAINT deployment_pkey PRIMARY KEY ("only"),
+    CONSTRAINT deployment_only CHECK ("only"),
+    CONSTRAINT deployment_cell CHECK (cell BETWEEN 0 AND 1023)
+);
+COMMENT ON TABLE deployment IS 'What tells this database from that of another deployment.';
+COMMENT ON COLUMN deployment."only" IS 'There is one row.';
+COMMENT ON COLUMN deployment.cell IS 'Part of each id, so that no other cell makes the same one; null: no scheduler has started yet.';
+
 -- What a new database holds: these tables have their one row from the start.
 INSERT INTO reaper DEFAULT VALUES;
 INSERT INTO count_floor (xact) VALUES (0);
 INSERT INTO search_index (indexed_to) VALUES (0);
 INSERT INTO asset_store (store_id) VALUES (NULL);
+INSERT INTO deployment (cell) VALUES (NULL);
 
 -- Views for people with psql. Nothing of ours reads them, and they are no part of the contract:
 -- docs/how-to/sql-views.md shows what they are for. A minute is what may be late, two minutes the default lease time: the

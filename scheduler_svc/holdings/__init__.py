@@ -1,0 +1,1 @@
+"""What an account has, in every table: to count, erase and move it."""
