@@ -111,6 +111,7 @@ def _bound(selection: _Selection) -> sa.TextClause:
 
 @lru_cache(maxsize=20)
 def _page(selection: _Selection) -> sa.TextClause:
+    """Reads a page of events."""
     rows = selection.rows(_COLUMNS, selection.conditions, "LIMIT :limit")
     return sa.text(f"SELECT {_COLUMNS} FROM ({rows}) AS p ORDER BY event_key DESC LIMIT :limit")
 
