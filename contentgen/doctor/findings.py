@@ -80,6 +80,7 @@ _WAITS_FOR: Mapping[str, Phrase] = {
     "account_limit": Phrase("another task of its account to end: as many run as the account may have at once"),
     "rate_limit": Phrase("a minute to pass: as many attempts have started within it as its account may start"),
     "paused": Phrase("`contentgen dispatch resume`: dispatch is paused"),
+    "no_matching_worker": Phrase("a worker with the labels that they ask for: none is connected"),
     "no_workers": Phrase("a worker: none is connected"),
     "all_slots_busy": Phrase("a free slot: no worker offers one"),
 }

@@ -37,19 +37,22 @@ class SessionCapacity:
     """Its worker's circuit breaker is half-open: one task is to probe its CLI."""
 
 
-def claim(tx: Tx, capacities: Sequence[SessionCapacity], limit: int, ttl: float) -> Claimed:
+def claim(
+    tx: Tx, capacities: Sequence[SessionCapacity], limit: int, ttl: float, selectors: Sequence[int] = ()
+) -> Claimed:
     """Grants up to `limit` leases to these sessions, by priority and fairly, the emptiest worker first.
 
     Before that, each half-open session gets one. On an idle fleet other workers would always be emptier, and a worker
     whose CLI is repaired would never be probed.
 
-    Each worker has at most one session among them. A hello that replaces one waits for this commit, and then sees its
-    leases. A session's row is read only if there is a task for it.
+    `selectors`: the worker selectors that their labels match. Each worker has at most one session among them. A hello
+    that replaces one waits for this commit, and then sees its leases. A session's row is read only if there is a task
+    for it.
     """
     workers = {capacity.session_key: capacity.worker_id for capacity in capacities}
     half_open = [capacity.session_key for capacity in capacities if capacity.half_open]
     slots = share_out({capacity.session_key: capacity.free for capacity in capacities}, limit, half_open)
-    claimed = tx.leases.claim([(workers[key], key) for key in slots], ttl)
+    claimed = tx.leases.claim([(workers[key], key) for key in slots], ttl, selectors)
     tx.signals.moved |= bool(claimed.grants)
     return claimed._replace(full=bool(claimed.closed or claimed.busy) or len(claimed.grants) == len(slots))
 

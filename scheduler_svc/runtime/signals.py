@@ -87,6 +87,8 @@ class CommitSignals:
     """Signals were dropped before they were sent: read all rows anew."""
     webhooks: bool = False
     """Webhooks were created, changed or deleted."""
+    selectors: bool = False
+    """There are other worker selectors than before."""
     deliveries: bool = False
     """There are deliveries to send. Not sent: this replica sends them."""
     moves: Counter[Reason] = field(default_factory=Counter)
@@ -97,7 +99,9 @@ class CommitSignals:
     @classmethod
     def reread_all(cls) -> CommitSignals:
         """Returns a substitute for dropped signals. A replica of the version before follows the other flags."""
-        return cls(ready=True, due=True, moved=True, limits=True, schedules=True, webhooks=True, missed=True)
+        return cls(
+            ready=True, due=True, moved=True, limits=True, schedules=True, webhooks=True, selectors=True, missed=True
+        )
 
     def __bool__(self) -> bool:
         local_work = self.admit or self.admit_later or self.released or self.stopped or self.deliveries
@@ -108,6 +112,7 @@ class CommitSignals:
         """Whether other replicas need these signals, even without watchers."""
         lists = any(getattr(self, kind) for kind in _LISTS)
         flags = self.ready or self.due or self.watching or self.limits or self.schedules or self.webhooks
+        flags = flags or self.selectors
         return bool(flags or lists)
 
     @property
@@ -129,7 +134,7 @@ class CommitSignals:
         return [json.dumps(head | part, separators=(",", ":"), ensure_ascii=False) for part in _packed(items) or [{}]]
 
 
-_FLAGS = ("ready", "due", "moved", "watching", "limits", "schedules", "webhooks", "missed")
+_FLAGS = ("ready", "due", "moved", "watching", "limits", "schedules", "webhooks", "selectors", "missed")
 _LISTS = ("ended", "cancelled", "drained", "resized", "polled", "answered", "tailed", "printed")
 _MAX_ITEM_BYTES = 7_000
 """For the items of a text. An item of output has less than 6,200 bytes, any other less than 1,400: a worker id of 200

@@ -69,6 +69,8 @@ def _reason(waits: WaitsFor) -> PendingReason:
         return PendingReason.RATE_LIMIT
     if waits.paused:
         return PendingReason.PAUSED
+    if not waits.matched:
+        return PendingReason.NO_MATCHING_WORKER
     return PendingReason.ALL_SLOTS_BUSY if waits.any_worker else PendingReason.NO_WORKERS
 
 

@@ -58,6 +58,7 @@ class WaitsFor(NamedTuple):
     quota_used: bool
     paused: bool
     any_worker: bool
+    matched: bool
     due_time: datetime | None
 
 
