@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from scheduler_svc.dispatch.admission import settle
 from scheduler_svc.dispatch.rows import Claimed
@@ -108,11 +108,22 @@ MAX_AGE = 1.0
 """Seconds for which a demand that was read is returned again, so that callers cost the database no more than one."""
 
 
-def read_demand(tx: Tx, account_id: int) -> int:
-    """Returns the demand of an account, or (0) of all. Raises NotFound."""
+Pairs: TypeAlias = "frozenset[tuple[str, str]]"
+"""A worker selector."""
+
+
+def read_demand(tx: Tx, account_id: int, selector: Pairs | None = None) -> int:
+    """Returns the demand of an account, or (0) of all; with a `selector`, of tasks with exactly that one, which may be
+    none. Raises NotFound.
+    """
+    if selector:
+        number = next((number for number, labels in tx.selectors.all() if labels == dict(selector)), None)
+        return 0 if number is None else tx.selectors.demand(account_id, number)
     if account_id == ALL_ACCOUNTS:
-        return total_demand(*tx.loads.all())
-    return existing(tx.loads.of(account_id), "account", account_id).demand
+        demand = total_demand(*tx.loads.all())
+    else:
+        demand = existing(tx.loads.of(account_id), "account", account_id).demand
+    return demand if selector is None else max(0, demand - tx.selectors.demand(account_id, None))
 
 
 class _Reading(NamedTuple):
@@ -131,15 +142,15 @@ class Demands:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._readings: dict[int, _Reading] = {}
+        self._readings: dict[tuple[int, Pairs | None], _Reading] = {}
 
-    async def of(self, account_id: int) -> int:
-        """Returns the demand of an account, or (0) of all, at most MAX_AGE old. Raises NotFound, StoreUnavailable."""
-        reading = self._readings.get(account_id)
+    async def of(self, account_id: int, selector: Pairs | None = None) -> int:
+        """Returns what `read_demand` does, at most MAX_AGE old. Raises NotFound, StoreUnavailable."""
+        reading = self._readings.get((account_id, selector))
         if reading is None or not reading.is_fresh:
             self._readings = {key: value for key, value in self._readings.items() if value.is_fresh}
-            task = asyncio.create_task(self._calls.run(read_demand, account_id))
-            reading = self._readings[account_id] = _Reading(time.monotonic(), task)
+            task = asyncio.create_task(self._calls.run(read_demand, account_id, selector))
+            reading = self._readings[account_id, selector] = _Reading(time.monotonic(), task)
         return await asyncio.shield(reading.task)  # a caller that leaves does not end it for the others
 
 
