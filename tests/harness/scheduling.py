@@ -650,7 +650,7 @@ ALWAYS = WINDOW_INVARIANTS | {
         WHERE p.unique_key IS DISTINCT FROM q.unique_key
     """,
     "a request id is of a task, or keeps the last state of one": """
-        SELECT request_id FROM request_ids WHERE (cleaned_task IS NULL) <> (task_key IN (SELECT task_key FROM tasks))
+        SELECT request_id FROM request_ids WHERE (end_time IS NULL) <> (task_key IN (SELECT task_key FROM tasks))
     """,
     "the runs of schedules are of tasks that name the schedule, and the other way round": """
         SELECT task_key, t.schedule_id, r.schedule_id FROM (SELECT * FROM tasks WHERE schedule_id IS NOT NULL) AS t

@@ -21,6 +21,7 @@ from scheduler_svc.domain.task import AttemptProgress, Task, TaskError, TaskEven
 from scheduler_svc.schema.payloads import BRIEF, BRIEF_WIDTH, LISTED_BRIEF, brief
 from scheduler_svc.tasks.rows import FoundTasks, WaitsFor
 from scheduler_svc.tasks.sql import lists
+from scheduler_svc.tasks.sql.cleaned import CLEANED_TASK
 from scheduler_svc.tasks.sql.lists import ListQuery, Span
 
 _COLUMNS = """
@@ -52,9 +53,9 @@ _GET_LISTED = sa.text(f"SELECT {_LISTED} {_SOURCE} {_THESE}")
 _REQUESTS = UnnestedRows(account_id="bigint", request_id="text")
 _CLEANED_UP = sa.text(f"""
     SELECT {_WHOLE} FROM {_REQUESTS.source} JOIN request_ids AS q USING (account_id, request_id),
-        LATERAL jsonb_populate_record(CAST(NULL AS tasks), q.cleaned_task) AS t
+        LATERAL {CLEANED_TASK} AS t
         LEFT JOIN task_payloads AS p ON false LEFT JOIN leases AS l ON false
-    WHERE q.cleaned_task IS NOT NULL
+    WHERE q.end_time IS NOT NULL
 """)
 """Reads deleted tasks as their request ids keep them."""
 

@@ -198,17 +198,33 @@ CREATE TABLE request_ids (
     task_key BIGINT NOT NULL,
     fingerprint BYTEA NOT NULL,
     create_time TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    cleaned_task JSONB,
+    submit_time TIMESTAMP WITH TIME ZONE,
+    start_time TIMESTAMP WITH TIME ZONE,
+    end_time TIMESTAMP WITH TIME ZONE,
+    content_id BIGINT,
+    attempt INTEGER,
+    fence INTEGER,
+    status SMALLINT,
+    worker_id TEXT,
+    rest JSONB,
     CONSTRAINT request_ids_pkey PRIMARY KEY (account_id, request_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 50000);
-CREATE INDEX request_ids_cleaned ON request_ids (create_time) WHERE cleaned_task IS NOT NULL;
-COMMENT ON TABLE request_ids IS 'The submits that named a request id: one that is sent again gets the same task.';
+CREATE INDEX request_ids_cleaned ON request_ids (create_time) WHERE end_time IS NOT NULL;
+COMMENT ON TABLE request_ids IS 'The submits that named a request id: one that is sent again gets the same task. Most rows are of tasks that were cleaned up, so they are narrow.';
 COMMENT ON COLUMN request_ids.account_id IS 'The account.';
 COMMENT ON COLUMN request_ids.request_id IS 'What the submit was called.';
 COMMENT ON COLUMN request_ids.task_key IS 'The task: in hexadecimal its id without ''task-''. The upper bits are the time of the submit.';
 COMMENT ON COLUMN request_ids.fingerprint IS 'Of the submit: another one by this id is refused.';
 COMMENT ON COLUMN request_ids.create_time IS 'When it was created.';
-COMMENT ON COLUMN request_ids.cleaned_task IS 'The row of tasks as it last stood, once the task was cleaned up.';
+COMMENT ON COLUMN request_ids.submit_time IS 'Of the task as it last stood, like the columns that follow; null: it is there.';
+COMMENT ON COLUMN request_ids.start_time IS 'When the CLI of its last lease started.';
+COMMENT ON COLUMN request_ids.end_time IS 'When the task ended; null: it has not been cleaned up.';
+COMMENT ON COLUMN request_ids.content_id IS 'What it wrote.';
+COMMENT ON COLUMN request_ids.attempt IS 'Its last lease; 0: none.';
+COMMENT ON COLUMN request_ids.fence IS 'Of its last lease.';
+COMMENT ON COLUMN request_ids.status IS 'Its status, as in tasks.';
+COMMENT ON COLUMN request_ids.worker_id IS 'Who had its last lease.';
+COMMENT ON COLUMN request_ids.rest IS 'What else its row in tasks had that few have; null: nothing.';
 
 CREATE TABLE unique_keys (
     account_id BIGINT NOT NULL,
