@@ -43,7 +43,7 @@ class Routes:
 def number_selectors(
     tx: Tx, wanted: Sequence[tuple[int, WorkerSelector]]
 ) -> tuple[dict[bytes, int], dict[int, TooManySelectors]]:
-    """Returns the numbers of worker selectors, by digest, and a refusal for each index of one that finds no room.
+    """Returns the numbers of worker selectors, by digest, and a refusal for each index of one that gets none.
 
     `wanted`: each with the account whose tasks get it in this transaction. In the order of the digests, so that two
     sessions that add the same ones do not wait for each other.
@@ -75,10 +75,6 @@ def queues_of_ended(tx: Tx, tasks: Mapping[int, tuple[int, int]]) -> dict[int, i
         raise refused.popitem()[1]
     ids = {key: numbers[selector.digest] for key, (_, selector) in zip(keys, wanted, strict=True)}
     return {key: queue_of(priority, ids.get(key, 0)) for key, (_, priority) in tasks.items()}
-
-
-def read_selectors(tx: Tx) -> list[tuple[int, Mapping[str, str]]]:
-    return tx.selectors.all()
 
 
 def forget_selectors(tx: Tx) -> int:

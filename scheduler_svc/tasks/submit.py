@@ -311,7 +311,7 @@ def _unique_key(key: int, task: NewTask, now: datetime) -> UniqueKey:
 def _numbered(
     tx: Tx, group: Sequence[SubmitItem], answers: dict[int, tuple[Task, ...] | DomainError]
 ) -> Mapping[bytes, int]:
-    """Returns the numbers of the group's worker selectors, by digest; refuses items with one that finds no room."""
+    """Returns the numbers of the group's worker selectors, by digest; refuses items with one that gets none."""
     wanted = [
         (i, task.account_id, WorkerSelector(task.worker_selector))
         for i, item in enumerate(group)

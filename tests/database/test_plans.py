@@ -16,13 +16,12 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.assets.work import ContentAssetRow
-from scheduler_svc.audit.sql import SUBMITS
 from scheduler_svc.contents.sql.reads import MAX_EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.database.connections import ALONE_TIMEOUT, LOCK_TIMEOUT, Timeouts
 from scheduler_svc.database.statements import BEGIN
 from scheduler_svc.dispatch.rows import FlowMark
 from scheduler_svc.domain.account import ALL, Scope
-from scheduler_svc.domain.audit import AuditFilter
+from scheduler_svc.domain.audit import SUBMITS, AuditFilter
 from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
 from scheduler_svc.domain.dispatch import Starts
 from scheduler_svc.domain.ids import KEY_MAX, LeaseRef

@@ -48,7 +48,7 @@ _ADD = sa.text(f"""
     ON CONFLICT DO NOTHING
 """)
 """Adds a worker selector."""
-_HAS_ROOM = sa.text(f"""
+_MAY_ADD = sa.text(f"""
     SELECT count(*) < {MAX_SELECTORS} AND count(*) FILTER (WHERE account_id = :account_id) < {MAX_ACCOUNT_SELECTORS}
     FROM worker_selectors
 """)
@@ -121,7 +121,7 @@ class Selectors(Statements):
         """Adds one, unless another session has just done so; returns False if there are too many."""
         labels = json.dumps(dict(selector.labels))
         added = self._run(_ADD, digest=selector.digest, labels=labels, account_id=account_id)
-        return bool(added or self._row(_HAS_ROOM, account_id=account_id)[0])
+        return bool(added or self._row(_MAY_ADD, account_id=account_id)[0])
 
     def store(self, selectors: Mapping[int, Mapping[str, str]]) -> None:
         """Stores the worker selectors of new tasks, by key."""

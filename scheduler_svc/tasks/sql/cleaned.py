@@ -1,6 +1,6 @@
 """What `request_ids` keeps of a deleted task: its columns for what each attempt sets, and in `rest` what is unusual.
 
-In JSON the names alone would take more room than everything else in the row, and a week of request ids is most of what
+In JSON the names alone would take more space than everything else in the row, and a week of request ids is most of what
 is kept of tasks that are gone.
 """
 
