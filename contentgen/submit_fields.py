@@ -123,6 +123,9 @@ FIELDS = (
     Field("creator_options", "Creator options", Kind.PAIRS, "An extra option for the CLI.",
           flags=("--creator-option",), columns=("creator_option", "创作选项"), changeable=False,
           hint="key=value, one a line: more options for the creator.", example="model=large", line=3),
+    Field("worker_selector", "Labels of the worker", Kind.PAIRS, "A label that its worker must have; several times.",
+          flags=("--worker-selector",), columns=("工作节点标签",), changeable=False,
+          hint="key=value, one a line: only workers with all of them run it.", example="creator=video", line=3),
 )  # fmt: skip
 BRIEF = tuple(sorted((field for field in FIELDS if field.brief), key=lambda field: (field.name != "topic", field.rows)))
 """The texts that say what to write, as people read them: the topic, then the short ones before the long one."""
@@ -167,12 +170,14 @@ class FixedFields(TypedDict, total=False):
 
     Attributes:
         creator_options: extra `--key=value` for the CLI.
+        worker_selector: labels that its worker must have.
         initial_backoff: seconds before the first retry; default 30.
         backoff_multiplier: what each further pause is longer by, 1 to 100; default 2.
         max_backoff: seconds of the longest pause; default 10 minutes.
     """
 
     creator_options: Mapping[str, str] | None
+    worker_selector: Mapping[str, str] | None
     initial_backoff: float | None
     backoff_multiplier: float | None
     max_backoff: float | None

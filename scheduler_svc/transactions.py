@@ -28,6 +28,7 @@ from scheduler_svc.database.connections import CALL_TIMEOUT, HOT_TIMEOUT, LOCK_T
 from scheduler_svc.database.lineage import Lineage, WrongServer
 from scheduler_svc.database.statements import Pipeline
 from scheduler_svc.dispatch.sql.claim import Pauses
+from scheduler_svc.dispatch.sql.selectors import Selectors
 from scheduler_svc.dispatch.sql.tags import Floors, StartQuotas
 from scheduler_svc.dispatch.sql.waiting import Expiry, WaitingTasks
 from scheduler_svc.dispatch.sql.window import Loads, Window
@@ -171,6 +172,7 @@ class Tx:
     expiry = _group(Expiry)
     start_quotas = _group(StartQuotas)
     floors = _group(Floors)
+    selectors = _group(Selectors)
     pauses = _group(Pauses)
     loads = _group(Loads)
     history = _group(History)

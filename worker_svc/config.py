@@ -60,6 +60,13 @@ OptionNames = Annotated[
     tuple[str, ...], by_comma(_OPTION, "names of creator options, or * for all", "audience,min-words")
 ]
 
+_LABEL = re.compile(r"[^\s=][^=]{0,62}=.{1,255}")
+Labels = Annotated[
+    tuple[str, ...],
+    by_comma(_LABEL, "labels", "creator=video,region=eu"),
+    Field(max_length=32),
+]
+
 
 class WorkerSettings(ServiceSettings):
     """The worker's settings; durations are in seconds."""
@@ -93,6 +100,9 @@ class WorkerSettings(ServiceSettings):
     """CLIs that run at once, 1 to 1000. CPU-bound: the number of cores; waiting for models: 2 to 4 times that."""
     queue_size: Annotated[int, whole_number(0, 1_000)] = 0
     """Leases that wait for a slot, 0 to 1000."""
+    labels: Labels = ()
+    """Labels of this worker, separated by commas, such as creator=video,region=eu: it also gets tasks whose
+    worker_selector these contain. At most 32; keys of 1 to 63 characters, values of 1 to 255. Unset: none."""
     run_one: bool = False
     """Run one task, deliver its result and end, as a job needs it. One slot, whatever the settings of slots and queue
     and the schedulers say. A result in the spool counts as this task: it is delivered, and no task is taken."""

@@ -114,6 +114,7 @@ _LABELS: Mapping[str, str] = {
     "url": text("Address"),
     "active": text("active"),
     "paused": text("paused"),
+    "until": text("the last one"),
 }
 """What pages call a field that an update may change; one without a label goes by its name."""
 _RESOURCE = re.compile(r"(\w+):(\S+)(?: and ([\d,]+) more)?")

@@ -40,6 +40,7 @@ _BY_CODE = {
 
 _ADVICE = {
     "QUEUE_FULL": "submit less, start more workers, or raise the schedulers' CONTENTGEN_MAX_QUEUE_SIZE",
+    "TOO_MANY_SELECTORS": "use a selector that is there, or wait until tasks with others have ended",
     "ACCOUNT_QUEUE_FULL": "`contentgen account update ID --max-pending-tasks N` allows more",
     "TOO_MANY_CALLS": "all who use the same token share its calls: give each program a token of its own name",
     "STORE_UNAVAILABLE": "the scheduler is there, its database is not: look at `contentgen doctor`",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -331,7 +331,8 @@ def task(task: Document) -> Lines:
     yield "lease", cells.line(task["lease_id"])
     for name in ("create", "schedule", "expire", "submit", "start", "timeout", "end"):
         yield f"{name} time", cells.local_time(task[f"{name}_time"])
-    yield "labels", ", ".join(cells.line(f"{key}={value}") for key, value in sorted(task["labels"].items()))
+    yield "labels", _pairs(task["labels"])
+    yield "worker selector", _pairs(task["worker_selector"])
     yield "request id", cells.line(task["request_id"])
     yield "unique key", cells.line(task["unique_key"])
     if task["unique_for"] is not None:
@@ -435,8 +436,12 @@ def _template_lines(template: Document) -> Lines:
     yield "auto retry", "no" if template["auto_retry"] is False else ""
     yield "backoff", ", ".join(_backoff(template))
     yield "timeout", cells.duration(template["timeout"])
-    for name in ("labels", "creator_options"):
-        yield name.replace("_", " "), ", ".join(cells.line(f"{key}={value}") for key, value in template[name].items())
+    for name in ("labels", "creator_options", "worker_selector"):
+        yield name.replace("_", " "), _pairs(template[name])
+
+
+def _pairs(pairs: Mapping[str, str]) -> str:
+    return ", ".join(cells.line(f"{key}={value}") for key, value in sorted(pairs.items()))
 
 
 @_written

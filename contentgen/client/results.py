@@ -65,7 +65,15 @@ __all__ = [
 
 TaskStatus = Literal["pending", "submitted", "processing", "completed", "failed", "timeout", "cancelled"]
 PendingReason = Literal[
-    "backoff", "scheduled", "account_limit", "rate_limit", "paused", "budget", "no_workers", "all_slots_busy"
+    "backoff",
+    "scheduled",
+    "account_limit",
+    "rate_limit",
+    "paused",
+    "budget",
+    "no_matching_worker",
+    "no_workers",
+    "all_slots_busy",
 ]
 ReviewStatus = Literal["pending_review", "approved", "rejected"]
 CatchUp = Literal["skip", "one", "all"]
@@ -164,6 +172,8 @@ class Task(_Identity, Brief):
     """No other open task of the account has it."""
     unique_for: float | None
     """Seconds after its submit in which it keeps its key though it has ended."""
+    worker_selector: dict[str, str]
+    """The labels that its worker must have."""
     trace_id: str | None
     """The trace that it belongs to, over all its attempts."""
 
@@ -451,6 +461,7 @@ class SubmitTemplate(Brief):
     timeout: float | None
     labels: dict[str, str]
     creator_options: dict[str, str]
+    worker_selector: dict[str, str]
     initial_backoff: float | None
     backoff_multiplier: float | None
     max_backoff: float | None

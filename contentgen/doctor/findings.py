@@ -79,6 +79,7 @@ _WAITS_FOR: Mapping[str, Phrase] = {
     "rate_limit": Phrase("a minute to pass: as many attempts have started within it as its account may start"),
     "paused": Phrase("`contentgen dispatch resume`: dispatch is paused"),
     "budget": Phrase("the next month, or `contentgen account update ID --max-cost-per-month`: its budget is used up"),
+    "no_matching_worker": Phrase("a worker with the labels that they ask for: none is connected"),
     "no_workers": Phrase("a worker: none is connected"),
     "all_slots_busy": Phrase("a free slot: no worker offers one"),
 }

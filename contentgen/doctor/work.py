@@ -100,6 +100,11 @@ async def _waiting(client: AsyncMethods, counts: Counter[str], patience: float) 
     message = Phrase("the newest pending tasks wait for {what}", what=joined(texts))
     if "no_workers" in counts:
         return fail("dispatch", message, Phrase("start contentgen-worker"))
+    if "no_matching_worker" in counts:
+        advice = Phrase(
+            "start contentgen-worker with these labels (CONTENTGEN_LABELS): `contentgen task status ID` tells"
+        )
+        return warn("dispatch", message, advice)
     if "all_slots_busy" in counts:
         age = (await client.get_task_stats())["oldest_pending_age"] or 0.0
         if age > patience:

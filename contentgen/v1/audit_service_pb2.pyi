@@ -52,11 +52,14 @@ class AuditEvent(_message.Message):
     """What an update that was done has changed: fields with their values before and after, such as
     `priority: 0 -> 10; labels`; of texts, lists and maps the names alone. A field without a value: `none`. Of two updates
     at the same moment both may tell the same value before. Also ReviewContent's `decision: approve`, ResizeWorker's
-    `slots: 4`, ReportPublished's `published: true`. Empty: of other calls. Up to 1,000 characters.
+    `slots: 4`, ReportPublished's `published: true`, and of several submits when the last one ended, such as
+    `until: 2026-01-31T08:00:59.123456Z`. Empty: of other calls. Up to 1,000 characters.
     """
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
-        """When it ended, by the clock of the scheduler that answered it."""
+        """When it ended, by the clock of the scheduler that answered it; of several submits, when the first one did. Submits of
+        a caller for an account within a minute are one event of each scheduler, found by the time of the first one.
+        """
 
     def __init__(
         self,

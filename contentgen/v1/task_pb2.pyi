@@ -102,10 +102,8 @@ class _PendingReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pending
     """Its account has had as many attempts started within the last 60 seconds as `max_starts_per_minute` allows."""
     PENDING_REASON_PAUSED: _PendingReason.ValueType  # 4
     """Dispatch is paused, of its account or of everything."""
-    PENDING_REASON_BUDGET: _PendingReason.ValueType  # 8
-    """The contents of its account have cost as much in this month (UTC) as `max_cost_per_month`, and its `budget_mode` is
-    hard. `next_attempt_time` is the end of the month.
-    """
+    PENDING_REASON_NO_MATCHING_WORKER: _PendingReason.ValueType  # 9
+    """No worker is connected, and taking tasks, whose labels match its `worker_selector`."""
     PENDING_REASON_NO_WORKERS: _PendingReason.ValueType  # 5
     """No worker is connected."""
     PENDING_REASON_ALL_SLOTS_BUSY: _PendingReason.ValueType  # 6
@@ -131,10 +129,8 @@ PENDING_REASON_RATE_LIMIT: PendingReason.ValueType  # 7
 """Its account has had as many attempts started within the last 60 seconds as `max_starts_per_minute` allows."""
 PENDING_REASON_PAUSED: PendingReason.ValueType  # 4
 """Dispatch is paused, of its account or of everything."""
-PENDING_REASON_BUDGET: PendingReason.ValueType  # 8
-"""The contents of its account have cost as much in this month (UTC) as `max_cost_per_month`, and its `budget_mode` is
-hard. `next_attempt_time` is the end of the month.
-"""
+PENDING_REASON_NO_MATCHING_WORKER: PendingReason.ValueType  # 9
+"""No worker is connected, and taking tasks, whose labels match its `worker_selector`."""
 PENDING_REASON_NO_WORKERS: PendingReason.ValueType  # 5
 """No worker is connected."""
 PENDING_REASON_ALL_SLOTS_BUSY: PendingReason.ValueType  # 6
@@ -278,6 +274,26 @@ class Task(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class WorkerSelectorEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TASK_ID_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     TOPIC_FIELD_NUMBER: _builtins.int
@@ -317,6 +333,7 @@ class Task(_message.Message):
     UNIQUE_FOR_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+    WORKER_SELECTOR_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """`task-` and 16 hex digits, increasing with time; assigned by the scheduler, never reused."""
     account_id: _builtins.int
@@ -439,6 +456,10 @@ class Task(_message.Message):
         PENDING_REASON_BACKOFF; elsewhere unset.
         """
 
+    @_builtins.property
+    def worker_selector(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The labels that its worker must have, as in SubmitTaskRequest. Empty: any worker may run it."""
+
     def __init__(
         self,
         *,
@@ -481,10 +502,11 @@ class Task(_message.Message):
         unique_for: _duration_pb2.Duration | None = ...,
         trace_id: _builtins.str = ...,
         next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+        worker_selector: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "backoff_multiplier", b"backoff_multiplier", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "next_attempt_time", b"next_attempt_time", "progress", b"progress", "schedule_time", b"schedule_time", "start_time", b"start_time", "submit_time", b"submit_time", "timeout", b"timeout", "timeout_time", b"timeout_time", "unique_for", b"unique_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "account_id", b"account_id", "attempt", b"attempt", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "content_id", b"content_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "lease_id", b"lease_id", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "next_attempt_time", b"next_attempt_time", "pending_reason", b"pending_reason", "priority", b"priority", "progress", b"progress", "regenerates_content_id", b"regenerates_content_id", "request_id", b"request_id", "requirements", b"requirements", "retry_count", b"retry_count", "schedule_id", b"schedule_id", "schedule_time", b"schedule_time", "start_time", b"start_time", "status", b"status", "submit_time", b"submit_time", "task_id", b"task_id", "timeout", b"timeout", "timeout_time", b"timeout_time", "tone", b"tone", "topic", b"topic", "trace_id", b"trace_id", "unique_for", b"unique_for", "unique_key", b"unique_key", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "account_id", b"account_id", "attempt", b"attempt", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "content_id", b"content_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "lease_id", b"lease_id", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "next_attempt_time", b"next_attempt_time", "pending_reason", b"pending_reason", "priority", b"priority", "progress", b"progress", "regenerates_content_id", b"regenerates_content_id", "request_id", b"request_id", "requirements", b"requirements", "retry_count", b"retry_count", "schedule_id", b"schedule_id", "schedule_time", b"schedule_time", "start_time", b"start_time", "status", b"status", "submit_time", b"submit_time", "task_id", b"task_id", "timeout", b"timeout", "timeout_time", b"timeout_time", "tone", b"tone", "topic", b"topic", "trace_id", b"trace_id", "unique_for", b"unique_for", "unique_key", b"unique_key", "worker_id", b"worker_id", "worker_selector", b"worker_selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__backoff_multiplier: _TypeAlias = _typing.Literal["backoff_multiplier"]  # noqa: Y015
     _WhichOneofArgType__backoff_multiplier: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier"]  # noqa: Y015

@@ -95,6 +95,26 @@ class SubmitTaskRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class WorkerSelectorEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     TOPIC_FIELD_NUMBER: _builtins.int
     KEYWORDS_FIELD_NUMBER: _builtins.int
@@ -116,6 +136,7 @@ class SubmitTaskRequest(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     UNIQUE_KEY_FIELD_NUMBER: _builtins.int
     UNIQUE_FOR_FIELD_NUMBER: _builtins.int
+    WORKER_SELECTOR_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Required: an existing, active account; from 1."""
     topic: _builtins.str
@@ -195,6 +216,13 @@ class SubmitTaskRequest(_message.Message):
         `unique_key`. Unset: it keeps the key while it is open.
         """
 
+    @_builtins.property
+    def worker_selector(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The labels that its worker must have: only workers whose CONTENTGEN_LABELS contain all of these get the task. Up to
+        32; keys 1 to 63, values up to 255 characters. An account is served fairly among the tasks of one selector; workers
+        that match several take from these in turn. Empty: any worker.
+        """
+
     def __init__(
         self,
         *,
@@ -219,10 +247,11 @@ class SubmitTaskRequest(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         unique_key: _builtins.str = ...,
         unique_for: _duration_pb2.Duration | None = ...,
+        worker_selector: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve", "_auto_retry", b"_auto_retry", "_backoff_multiplier", b"_backoff_multiplier", "_max_retries", b"_max_retries", "_priority", b"_priority", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "priority", b"priority", "schedule_time", b"schedule_time", "timeout", b"timeout", "unique_for", b"unique_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve", "_auto_retry", b"_auto_retry", "_backoff_multiplier", b"_backoff_multiplier", "_max_retries", b"_max_retries", "_priority", b"_priority", "account_id", b"account_id", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "creator_options", b"creator_options", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "priority", b"priority", "request_id", b"request_id", "requirements", b"requirements", "schedule_time", b"schedule_time", "timeout", b"timeout", "tone", b"tone", "topic", b"topic", "unique_for", b"unique_for", "unique_key", b"unique_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve", "_auto_retry", b"_auto_retry", "_backoff_multiplier", b"_backoff_multiplier", "_max_retries", b"_max_retries", "_priority", b"_priority", "account_id", b"account_id", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "creator_options", b"creator_options", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "priority", b"priority", "request_id", b"request_id", "requirements", b"requirements", "schedule_time", b"schedule_time", "timeout", b"timeout", "tone", b"tone", "topic", b"topic", "unique_for", b"unique_for", "unique_key", b"unique_key", "worker_selector", b"worker_selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__auto_approve: _TypeAlias = _typing.Literal["auto_approve"]  # noqa: Y015
     _WhichOneofArgType__auto_approve: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve"]  # noqa: Y015

@@ -109,6 +109,8 @@ class TaskServiceStub:
       Tasks scheduled for the day after tomorrow (UTC) or later do not count and are not refused.
       RESOURCE_EXHAUSTED `ACCOUNT_QUEUE_FULL` (`account_id`), with RetryInfo: as many tasks of the account are pending
       as its `max_pending_tasks` allows, scheduled ones included.
+      RESOURCE_EXHAUSTED `TOO_MANY_SELECTORS` (`account_id`), with RetryInfo: its `worker_selector` is a new one, and
+      open tasks have 2,000 different ones, or 100 that this account brought.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: stored or not; see above.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
@@ -126,8 +128,8 @@ class TaskServiceStub:
       or the answer would exceed 4 MiB: split the batch.
       RESOURCE_EXHAUSTED by gRPC itself, without details: the request exceeds 4 MiB; split the batch.
       NOT_FOUND `RESOURCE_NOT_FOUND`, FAILED_PRECONDITION `ACCOUNT_INACTIVE`, ALREADY_EXISTS `REQUEST_ID_CONFLICT`,
-      RESOURCE_EXHAUSTED `QUEUE_FULL`, `ACCOUNT_QUEUE_FULL`, PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: as SubmitTask, for
-      the first of them.
+      RESOURCE_EXHAUSTED `QUEUE_FULL`, `ACCOUNT_QUEUE_FULL`, `TOO_MANY_SELECTORS`, PERMISSION_DENIED
+      `ACCOUNT_FORBIDDEN`: as SubmitTask, for the first of them.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: all stored or none.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
@@ -509,6 +511,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
       Tasks scheduled for the day after tomorrow (UTC) or later do not count and are not refused.
       RESOURCE_EXHAUSTED `ACCOUNT_QUEUE_FULL` (`account_id`), with RetryInfo: as many tasks of the account are pending
       as its `max_pending_tasks` allows, scheduled ones included.
+      RESOURCE_EXHAUSTED `TOO_MANY_SELECTORS` (`account_id`), with RetryInfo: its `worker_selector` is a new one, and
+      open tasks have 2,000 different ones, or 100 that this account brought.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: stored or not; see above.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
@@ -526,8 +530,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
       or the answer would exceed 4 MiB: split the batch.
       RESOURCE_EXHAUSTED by gRPC itself, without details: the request exceeds 4 MiB; split the batch.
       NOT_FOUND `RESOURCE_NOT_FOUND`, FAILED_PRECONDITION `ACCOUNT_INACTIVE`, ALREADY_EXISTS `REQUEST_ID_CONFLICT`,
-      RESOURCE_EXHAUSTED `QUEUE_FULL`, `ACCOUNT_QUEUE_FULL`, PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: as SubmitTask, for
-      the first of them.
+      RESOURCE_EXHAUSTED `QUEUE_FULL`, `ACCOUNT_QUEUE_FULL`, `TOO_MANY_SELECTORS`, PERMISSION_DENIED
+      `ACCOUNT_FORBIDDEN`: as SubmitTask, for the first of them.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: all stored or none.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
@@ -912,6 +916,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
           Tasks scheduled for the day after tomorrow (UTC) or later do not count and are not refused.
           RESOURCE_EXHAUSTED `ACCOUNT_QUEUE_FULL` (`account_id`), with RetryInfo: as many tasks of the account are pending
           as its `max_pending_tasks` allows, scheduled ones included.
+          RESOURCE_EXHAUSTED `TOO_MANY_SELECTORS` (`account_id`), with RetryInfo: its `worker_selector` is a new one, and
+          open tasks have 2,000 different ones, or 100 that this account brought.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
           UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: stored or not; see above.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
@@ -935,8 +941,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
           or the answer would exceed 4 MiB: split the batch.
           RESOURCE_EXHAUSTED by gRPC itself, without details: the request exceeds 4 MiB; split the batch.
           NOT_FOUND `RESOURCE_NOT_FOUND`, FAILED_PRECONDITION `ACCOUNT_INACTIVE`, ALREADY_EXISTS `REQUEST_ID_CONFLICT`,
-          RESOURCE_EXHAUSTED `QUEUE_FULL`, `ACCOUNT_QUEUE_FULL`, PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: as SubmitTask, for
-          the first of them.
+          RESOURCE_EXHAUSTED `QUEUE_FULL`, `ACCOUNT_QUEUE_FULL`, `TOO_MANY_SELECTORS`, PERMISSION_DENIED
+          `ACCOUNT_FORBIDDEN`: as SubmitTask, for the first of them.
           UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: all stored or none.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
         """

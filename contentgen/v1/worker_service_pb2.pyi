@@ -357,7 +357,7 @@ class Hello(_message.Message):
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Shown, never used for routing: up to 32; keys 1 to 63, values up to 255 characters."""
+        """It gets the tasks whose `worker_selector` these contain, and those without one: up to 32; keys 1 to 63, values up to 255 characters."""
 
     @_builtins.property
     def held_leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]:

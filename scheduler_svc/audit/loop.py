@@ -15,11 +15,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
+from typing import NamedTuple, TypeAlias
 
 import structlog
 
 from scheduler_svc.audit import work
-from scheduler_svc.domain.audit import AuditedCall, AuditEvent, event_key
+from scheduler_svc.domain.audit import OK, SUBMITS, AuditedCall, AuditEvent, Submits, event_key
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.system import LaneState
 from scheduler_svc.runtime.calls import Calls
@@ -35,6 +36,17 @@ CLOSE_TIMEOUT = 2.0
 
 _log = structlog.get_logger(__name__)
 
+_Line: TypeAlias = tuple[str, int, str]
+"""An actor, an account and the RPC of submits."""
+
+
+class _Group(NamedTuple):
+    """What a transaction stores: new events, those of submits that became more, and the newest submits of each line."""
+
+    new: list[AuditEvent]
+    extended: list[AuditEvent]
+    submits: dict[_Line, Submits]
+
 
 class AuditLog:
     """The events of one replica. On the event loop; a Periodic repeats `run_once`."""
@@ -49,6 +61,8 @@ class AuditLog:
         self._replica: int | None = None
         self._waiting: deque[tuple[int, AuditedCall]] = deque()
         self._awaited: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._submits: dict[_Line, Submits] = {}
+        """Those whose minute may not be over."""
         self._last_time = 0
         self._failing = False
         self._dropped = 0
@@ -97,12 +111,32 @@ class AuditLog:
     async def _store(self, group: list[tuple[int, AuditedCall]]) -> None:
         if self._replica is None:
             self._replica = await self._calls.run(lambda tx: tx.audit.next_replica())
-        events = [AuditEvent(event_key(call_time, self._replica), *call) for call_time, call in group]
-        await self._calls.run(work.record, events, repeated=self._failing)
+        merged = self._merged(group, self._replica)
+        await self._calls.run(work.record, merged.new, merged.extended, repeated=self._failing)
+        self._submits = merged.submits
         for _ in group:
             self._waiting.popleft()
         self._stored_at = time.monotonic()
         self._release(group[-1][0])
+
+    def _merged(self, group: Sequence[tuple[int, AuditedCall]], replica: int) -> _Group:
+        """Makes one event of the submits of a line within a minute."""
+        new, merged = [], {}
+        lines = dict(self._submits)
+        for call_time, call in group:
+            if call.method not in SUBMITS or call.outcome != OK or not call.account_id:
+                new.append(AuditEvent(event_key(call_time, replica), *call))
+                continue
+            line = call[:3]
+            submits, before = Submits.of(call_time, replica, call), lines.get(line)
+            if before and before.minute == submits.minute:
+                submits = before.with_more(submits)
+            lines[line] = merged[submits.event_key, line] = submits
+        known = {submits.event_key for submits in self._submits.values()}
+        extended = [submits.event(*line) for (key, line), submits in merged.items() if key in known]
+        new += [submits.event(*line) for (key, line), submits in merged.items() if key not in known]
+        newest = max((submits.minute for submits in lines.values()), default=0)
+        return _Group(new, extended, {line: submits for line, submits in lines.items() if submits.minute == newest})
 
     def _release(self, until: float) -> None:
         """Lets the calls go on whose events are of this time, in microseconds, or earlier."""

@@ -15,14 +15,13 @@ import sqlalchemy as sa
 from scheduler_svc.database.batch import Insert, UnnestedRows, array
 from scheduler_svc.database.statements import EACH_ACCOUNT, Page, Statements, accounts, of_each_account
 from scheduler_svc.domain.account import Scope
-from scheduler_svc.domain.audit import AuditEvent, AuditFilter
+from scheduler_svc.domain.audit import SUBMITS, AuditEvent, AuditFilter
 
 MAX_EXAMINED = 5_000
 """Events of which a page finds out whether they match."""
 
 # The index of methods is spelt like this. Submits are many, and seldom searched for. Their RPCs are known by `awaited`
 # of their rows, too; here they are named, since another one needs a migration.
-SUBMITS = ("TaskService/SubmitTask", "TaskService/BatchSubmitTasks")
 _NO_SUBMIT = "method NOT IN ({})".format(", ".join(f"'{method}'" for method in SUBMITS))
 
 _NEXT_REPLICA = sa.text("SELECT nextval('audit_seq')")
@@ -43,6 +42,22 @@ _STORED = sa.text("""
         SELECT x.event_key FROM audit_events AS x WHERE x.event_key = r.event_key OFFSET 0) AS k
 """)
 """Finds which events are stored already."""
+_EXTENDED = UnnestedRows(
+    event_key="bigint",
+    actor="text",
+    account_id="bigint",
+    method="text",
+    resource="text",
+    outcome="text",
+    changes="text",
+)
+# A row that was deleted meanwhile comes back, with all that it was about.
+_EXTEND = sa.text(f"""
+    INSERT INTO audit_events (event_key, actor, account_id, method, resource, outcome, changes)
+    SELECT event_key, actor, account_id, method, resource, outcome, changes FROM {_EXTENDED.source} ORDER BY event_key
+    ON CONFLICT (event_key) DO UPDATE SET resource = excluded.resource, changes = excluded.changes
+""")
+"""Stores further submits with the event of the first one."""
 _RESOURCES = UnnestedRows(kind="text", id="bigint")
 _ACCOUNTS_OF = sa.text(f"""
     SELECT r.kind, r.id, CASE r.kind
@@ -123,6 +138,10 @@ class Audit(Statements):
 
     def insert(self, events: Sequence[AuditEvent]) -> None:
         self._session.insert(_INSERT_EVENTS, events)
+
+    def extend(self, events: Sequence[AuditEvent]) -> None:
+        """Stores what these events of submits are about by now."""
+        self._run(_EXTEND, **_EXTENDED.bind(events))
 
     def stored(self, keys: Sequence[int]) -> set[int]:
         return set(self._all(int, _STORED, keys=array("bigint", keys)))

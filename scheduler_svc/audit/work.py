@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scheduler_svc.domain.audit import AuditEvent
+from scheduler_svc.domain.audit import SUBMITS, AuditEvent
 from scheduler_svc.domain.ids import parse_task_id
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
 
 
-def record(tx: Tx, events: Sequence[AuditEvent], *, repeated: bool) -> None:
-    """Stores events. `repeated`: some may be stored already, by a commit whose outcome was unknown."""
+def record(tx: Tx, events: Sequence[AuditEvent], extended: Sequence[AuditEvent] = (), *, repeated: bool) -> None:
+    """Stores events, and what `extended` ones are about by now.
+
+    `repeated`: some may be stored already, by a commit whose outcome was unknown.
+    """
     if repeated:
         stored = tx.audit.stored([event.event_key for event in events])
+        extended = [*extended, *(event for event in events if event.event_key in stored and event.method in SUBMITS)]
         events = [event for event in events if event.event_key not in stored]
     tx.audit.insert(_with_accounts(tx, events))
+    if extended:
+        tx.audit.extend(extended)
 
 
 def _with_accounts(tx: Tx, events: Sequence[AuditEvent]) -> Sequence[AuditEvent]:

@@ -256,6 +256,7 @@ def new_task(tx: Tx, content_id: int, feedback: str) -> NewTask:
         timeout=task.timeout,
         labels=task.labels,
         backoff=task.backoff,
+        worker_selector=task.worker_selector,
         regenerates_content_id=content_id,
     )
 

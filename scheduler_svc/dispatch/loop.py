@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -92,6 +93,10 @@ class Dispatcher(TaskService):
         self._numbers = itertools.count(1)
         self._last_hint = self._seen_hint = 0
         self._may_have_work = True
+        self._exhausted: set[tuple[int, ...]] = set()
+        """The worker selectors for which a claim since the last hint has found no more."""
+        self._stale = True
+        """Whether there may be other worker selectors than the streams know."""
         self._idle = asyncio.Event()
         """Set while no claim is under way."""
         self._idle.set()
@@ -139,6 +144,16 @@ class Dispatcher(TaskService):
         if self._may_have_work:
             self._wake.set()
 
+    def worker_matched(self) -> None:
+        """Claims soon for a new worker with labels: tasks may have waited for one, without a tag."""
+        self._admission.rescan()
+        self.hint()
+
+    def selectors_changed(self) -> None:
+        """Reads the worker selectors soon, and claims."""
+        self._stale = True
+        self.hint()
+
     def state(self) -> LaneState:
         if self._locked_out_since is not None:
             return LaneState(time.monotonic() - self._locked_out_since, math.inf, waiting=1, set_aside=1)
@@ -153,19 +168,31 @@ class Dispatcher(TaskService):
                 async with asyncio.timeout(HINT_INTERVAL):
                     await self._wake.wait()
             except TimeoutError:
-                self.hint()
+                self.selectors_changed()
             self._wake.clear()
+            if self._stale:
+                await self._read_selectors()
             while not self._stopping.is_set() and self._may_have_work and await self.run_once():
                 pass
             defect, self._defect = self._defect, None
             if defect:
                 raise defect
 
+    async def _read_selectors(self) -> None:
+        self._stale = False
+        try:
+            read = partial(self._database.run, lambda tx: tx.selectors.all())
+            self._streams.route(await asyncio.get_running_loop().run_in_executor(self._executor, read))
+        except (StoreUnavailable, LockTimeout, StatementTimeout):
+            self._stale = True  # the next hint reads them
+
     async def run_once(self) -> bool:
         """Claims once if there is capacity; returns whether another claim may find more."""
-        if capacities := self._begin():
-            outcome = await asyncio.get_running_loop().run_in_executor(self._executor, self._claim, capacities)
-            self._end(capacities, outcome)
+        selectors, capacities = self._begin()
+        if capacities:
+            claim_now = partial(self._claim, capacities, selectors)
+            outcome = await asyncio.get_running_loop().run_in_executor(self._executor, claim_now)
+            self._end(capacities, selectors, outcome)
             return self._may_have_work
         return False
 
@@ -175,47 +202,59 @@ class Dispatcher(TaskService):
         On an idle machine, the switch to the dispatcher's own thread and a commit of its own are a good part of a
         claim's latency.
         """
-        loop, capacities = asyncio.get_running_loop(), self._begin()
+        self._exhausted.clear()
+        loop, (selectors, capacities) = asyncio.get_running_loop(), self._begin()
         if not capacities:
             return None
         hints = self._last_hint
         return InlineClaim(
-            lambda tx: self._claim_in(tx, capacities),
-            lambda claimed: _call_soon(loop, self._end, capacities, (hints, claimed)),
-            lambda: _call_soon(loop, self._end, capacities, self._claim(capacities)),
+            lambda tx: self._claim_in(tx, capacities, selectors),
+            lambda claimed: _call_soon(loop, self._end, capacities, selectors, (hints, claimed)),
+            lambda: _call_soon(loop, self._end, capacities, selectors, self._claim(capacities, selectors)),
         )
 
-    def _begin(self) -> list[SessionCapacity]:
-        """Returns the sessions of the next claim; empty if none has capacity, or while another claim is under way."""
+    def _begin(self) -> tuple[tuple[int, ...], list[SessionCapacity]]:
+        """Returns the next claim's worker selectors and the sessions that match these.
+
+        There are no sessions if none has capacity, or while another claim is under way.
+        """
         if self._quiescing or self._stopping.is_set() or self._task is None or not self._idle.is_set():
-            return []
-        if capacities := self._streams.capacities(asyncio.get_running_loop().time(), self._sessions):
-            self._occupy()
-        else:
-            self._locked_out_since = None
-        return capacities
+            return (), []
+        if self._last_hint != self._seen_hint:
+            self._exhausted.clear()
+        now = asyncio.get_running_loop().time()
+        for selectors in self._left():
+            if capacities := self._streams.capacities(now, self._sessions, selectors):
+                self._occupy()
+                return selectors, capacities
+        self._locked_out_since = None
+        return (), []
+
+    def _left(self) -> list[tuple[int, ...]]:
+        """Returns the worker selectors for which there may be work."""
+        return [selectors for selectors in self._streams.routes() if selectors not in self._exhausted]
 
     def _occupy(self) -> None:
         """Lets no claim begin until `_idle` is set again."""
         self._idle.clear()
         self._busy_since = time.monotonic()
 
-    def _claim(self, capacities: Sequence[SessionCapacity]) -> _Outcome:
+    def _claim(self, capacities: Sequence[SessionCapacity], selectors: tuple[int, ...]) -> _Outcome:
         hints = self._last_hint
         try:
-            return hints, self._database.run(lambda tx: self._claim_in(tx, capacities))
+            return hints, self._database.run(lambda tx: self._claim_in(tx, capacities, selectors))
         except Exception as error:  # noqa: BLE001 - `_end` sorts them, on the event loop
             return hints, error
 
-    def _claim_in(self, tx: Tx, capacities: Sequence[SessionCapacity]) -> Claimed:
+    def _claim_in(self, tx: Tx, capacities: Sequence[SessionCapacity], selectors: tuple[int, ...]) -> Claimed:
         begun = time.monotonic()
-        claimed = claim(tx, capacities, MAX_CLAIM, self._settings.lease_ttl)
+        claimed = claim(tx, capacities, MAX_CLAIM, self._settings.lease_ttl, selectors)
         if self._metrics and self._lane_metrics and claimed.grants:
             self._metrics.leased(claimed.grants)
             self._lane_metrics.group(len(claimed.grants), time.monotonic() - begun)
         return claimed
 
-    def _end(self, capacities: Sequence[SessionCapacity], outcome: _Outcome) -> None:
+    def _end(self, capacities: Sequence[SessionCapacity], selectors: tuple[int, ...], outcome: _Outcome) -> None:
         self._seen_hint, claimed = outcome
         self._idle.set()
         locked_out = isinstance(claimed, Claimed) and claimed.locked_out
@@ -225,7 +264,9 @@ class Dispatcher(TaskService):
                 self._retry()
             case Claimed():
                 self._send_grants(claimed, {capacity.worker_id: capacity for capacity in capacities})
-                self._may_have_work = claimed.full or self._last_hint != self._seen_hint
+                if not claimed.full:
+                    self._exhausted.add(selectors)
+                self._may_have_work = self._last_hint != self._seen_hint or bool(self._left())
                 self._sessions = min(4 * self._sessions, MAX_CLAIM) if claimed.full else MIN_SESSIONS
                 self._admission.request(claimed.short)
                 if claimed.urgent:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from difflib import get_close_matches
-from typing import Any, Never
+from typing import Any, NamedTuple, Never
 
 from grpc import StatusCode, aio
 
 from contentgen.keda import externalscaler_pb2 as pb
 from contentgen.keda.externalscaler_pb2_grpc import ExternalScalerServicer
-from scheduler_svc.dispatch.work import MAX_AGE, Demands
+from scheduler_svc.dispatch.work import MAX_AGE, Demands, Pairs
 from scheduler_svc.domain.errors import ShuttingDown
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.runtime.health import Health
@@ -20,8 +20,8 @@ from scheduler_svc.runtime.validation import MAX_ITEMS, MAX_NAME, Violations, en
 METRIC = "contentgen-tasks"
 DEFAULT_TARGET = 3
 """The default of a worker's slots."""
-ACCOUNT, TARGET = "accountId", "targetPerWorker"
-_OURS = {name.lower(): name for name in (ACCOUNT, TARGET)}
+ACCOUNT, TARGET, SELECTOR = "accountId", "targetPerWorker", "workerSelector"
+_OURS = {name.lower(): name for name in (ACCOUNT, TARGET, SELECTOR)}
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -32,14 +32,14 @@ class ScalerService(ExternalScalerServicer):
         self._health = health
 
     async def IsActive(self, request: pb.ScaledObjectRef, context: object) -> pb.IsActiveResponse:
-        account_id, _ = _options(request.scalerMetadata)
-        return pb.IsActiveResponse(result=await self._demands.of(account_id) > 0)
+        trigger = _options(request.scalerMetadata)
+        return pb.IsActiveResponse(result=await self._demands.of(trigger.account_id, trigger.selector) > 0)
 
     async def StreamIsActive(self, request: pb.ScaledObjectRef, context: object) -> AsyncIterator[pb.IsActiveResponse]:
-        account_id, _ = _options(request.scalerMetadata)
+        trigger = _options(request.scalerMetadata)
         sent = None
         while not self._health.draining:
-            active = await self._demands.of(account_id) > 0
+            active = await self._demands.of(trigger.account_id, trigger.selector) > 0
             if active is not sent:
                 yield pb.IsActiveResponse(result=active)
                 sent = active
@@ -47,7 +47,7 @@ class ScalerService(ExternalScalerServicer):
         raise ShuttingDown
 
     async def GetMetricSpec(self, request: pb.ScaledObjectRef, context: object) -> pb.GetMetricSpecResponse:
-        _, target = _options(request.scalerMetadata)
+        target = _options(request.scalerMetadata).target
         spec = pb.MetricSpec(metricName=METRIC, targetSize=target, targetSizeFloat=target)
         return pb.GetMetricSpecResponse(metricSpecs=[spec])
 
@@ -55,8 +55,8 @@ class ScalerService(ExternalScalerServicer):
         with Violations() as violations:
             if request.metricName not in {"", METRIC}:
                 violations.add("metricName", f"must be {METRIC}, is {request.metricName[:MAX_NAME]!r}")
-        account_id, _ = _options(request.scaledObjectRef.scalerMetadata, "scaledObjectRef.")
-        demand = await self._demands.of(account_id)
+        trigger = _options(request.scaledObjectRef.scalerMetadata, "scaledObjectRef.")
+        demand = await self._demands.of(trigger.account_id, trigger.selector)
         value = pb.MetricValue(metricName=METRIC, metricValue=demand, metricValueFloat=demand)
         return pb.GetMetricsResponse(metricValues=[value])
 
@@ -64,19 +64,40 @@ class ScalerService(ExternalScalerServicer):
         await context.abort(StatusCode.UNIMPLEMENTED, "the target does not change: call GetMetricSpec")
 
 
-def _options(metadata: Mapping[str, str], path: str = "") -> tuple[int, int]:
-    """Returns the account, 0 for all, and the tasks for each worker. Raises InvalidArgument."""
-    options = {ACCOUNT: 0, TARGET: DEFAULT_TARGET}
+class _Trigger(NamedTuple):
+    """An account, 0 for all; tasks for each worker; the worker selector of the tasks that count (None: any)."""
+
+    account_id: int
+    target: int
+    selector: Pairs | None
+
+
+def _options(metadata: Mapping[str, str], path: str = "") -> _Trigger:
+    """Raises InvalidArgument."""
+    numbers = {ACCOUNT: 0, TARGET: DEFAULT_TARGET}
     allowed = {ACCOUNT: (0, KEY_MAX), TARGET: (1, MAX_ITEMS)}
+    selector = None
     with Violations() as violations:
         violations.path = path
         for key, text in metadata.items():
             plain_key = key.replace("_", "").lower()
-            if name := _OURS.get(plain_key):
-                options[name] = _number(violations, key, text, *allowed[name])
+            name = _OURS.get(plain_key)
+            if name == SELECTOR:
+                selector = _pairs(violations, key, text)
+            elif name:
+                numbers[name] = _number(violations, key, text, *allowed[name])
             elif close := get_close_matches(plain_key[:MAX_NAME], _OURS, n=1, cutoff=0.5):
                 violations.add(entry_path("scalerMetadata", key), f"is unknown: did you mean {_OURS[close[0]]}?")
-    return options[ACCOUNT], options[TARGET]
+    return _Trigger(numbers[ACCOUNT], numbers[TARGET], selector)
+
+
+def _pairs(violations: Violations, key: str, text: str) -> Pairs:
+    pairs = [pair.strip().partition("=") for pair in text.split(",") if pair.strip()]
+    if not all(name and value for name, _, value in pairs):
+        requirement = "must be labels separated by commas, such as creator=video, or empty"
+        violations.add(entry_path("scalerMetadata", key), f"{requirement}, is {text[:MAX_NAME]!r}")
+    labels = {name: value for name, _, value in pairs}
+    return frozenset(violations.labels(entry_path("scalerMetadata", key), labels).items())
 
 
 def _number(violations: Violations, key: str, text: str, minimum: int, maximum: int) -> int:

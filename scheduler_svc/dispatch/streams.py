@@ -8,11 +8,12 @@ loop, and nothing outlives the replica: leases are rows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from scheduler_svc.dispatch.routing import Routes
 from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain.errors import ShuttingDown
 from scheduler_svc.domain.lease import Capacity, Grant, Outcome
@@ -186,11 +187,15 @@ class WorkerStream:
         on_relieved: Callable[[], None] = lambda: None,
         *,
         accepts_skipped: bool = False,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
-        """`on_relieved` is called when it is crowded no more. `accepts_skipped`: as in its hello."""
+        """`on_relieved` is called when it is crowded no more. `accepts_skipped` and `labels`: as in its hello."""
         self.worker_id = worker_id
         self.session_key = session_key
         self.accepts_skipped = accepts_skipped
+        self.labels = labels or {}
+        self.selectors: tuple[int, ...] = ()
+        """The worker selectors that its labels match, once it is added."""
         self.capacity = Capacity()
         self.tails: dict[str, float] = {}
         """When the tails that its worker was asked for end (seconds of the loop's clock)."""
@@ -290,7 +295,10 @@ class Streams:
         self._by_session: dict[int, WorkerStream] = {}
         self._by_worker: dict[str, WorkerStream] = {}
         self._hellos: dict[str, list[list[Order]]] = {}
-        self._capacities = SessionCapacities()
+        self._routes = Routes()
+        self._capacities: dict[tuple[int, ...], SessionCapacities] = {(): SessionCapacities()}
+        """By the worker selectors that the labels of their workers match; the ones longest without a claim come first.
+        """
         self._closed = False
 
     @contextmanager
@@ -315,30 +323,47 @@ class Streams:
         newest = self._by_worker.get(stream.worker_id)
         if newest is None or newest.session_key < stream.session_key:
             self._by_worker[stream.worker_id] = stream
+        stream.selectors = self._routes.matched_by(stream.labels)
         stream.capacity_changed = self._note_capacity
         self._note_capacity(stream)
 
+    def route(self, selectors: Iterable[tuple[int, Mapping[str, str]]]) -> None:
+        """Takes the worker selectors that there are."""
+        if self._routes.replace(selectors):
+            self._capacities = {(): SessionCapacities()}
+            for stream in self._by_session.values():
+                stream.selectors = self._routes.matched_by(stream.labels)
+                self._note_capacity(stream)
+
     def _note_capacity(self, stream: WorkerStream) -> None:
         if self._by_session.get(stream.session_key) is stream:
-            self._capacities.put(stream.session_key, stream.capacity.remaining, first=stream.unhealthy)
+            capacities = self._capacities.setdefault(stream.selectors, SessionCapacities())
+            capacities.put(stream.session_key, stream.capacity.remaining, first=stream.unhealthy)
 
     def remove(self, stream: WorkerStream) -> None:
         self._by_session.pop(stream.session_key, None)
-        self._capacities.remove(stream.session_key)
+        if capacities := self._capacities.get(stream.selectors):
+            capacities.remove(stream.session_key)
         if self._by_worker.get(stream.worker_id) is stream:
             del self._by_worker[stream.worker_id]
 
     def get(self, session_key: int) -> WorkerStream | None:
         return self._by_session.get(session_key)
 
-    def capacities(self, now: float, limit: int) -> list[SessionCapacity]:
+    def routes(self) -> list[tuple[int, ...]]:
+        """Returns the sets of worker selectors that workers match, the one longest without a claim first."""
+        return list(self._capacities)
+
+    def capacities(self, now: float, limit: int, selectors: tuple[int, ...] = ()) -> list[SessionCapacity]:
         """Returns the capacities of up to `limit` sessions: half-open ones first, then those with the most free slots.
 
-        Of each worker only its newest session, which has replaced the others.
+        Of each worker only its newest session, which has replaced the others; and only of workers that match these
+        worker selectors and no others.
         """
         capacities: list[SessionCapacity] = []
         lapsed: list[int] = []
-        for session_key in self._capacities:
+        sessions = self._capacities[selectors] = self._capacities.pop(selectors, SessionCapacities())
+        for session_key in sessions:
             stream = self._by_session[session_key]
             if not (free := stream.capacity.free(now)):
                 lapsed.append(session_key)
@@ -348,7 +373,7 @@ class Streams:
             if len(capacities) == limit:
                 break
         for session_key in lapsed:
-            self._capacities.remove(session_key)
+            sessions.remove(session_key)
         return capacities
 
     def _takes_leases(self, stream: WorkerStream, now: float) -> bool:

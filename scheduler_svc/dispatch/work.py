@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from scheduler_svc.dispatch.admission import settle
 from scheduler_svc.dispatch.rows import Claimed
@@ -37,19 +37,22 @@ class SessionCapacity:
     """Its worker's circuit breaker is half-open: one task is to probe its CLI."""
 
 
-def claim(tx: Tx, capacities: Sequence[SessionCapacity], limit: int, ttl: float) -> Claimed:
+def claim(
+    tx: Tx, capacities: Sequence[SessionCapacity], limit: int, ttl: float, selectors: Sequence[int] = ()
+) -> Claimed:
     """Grants up to `limit` leases to these sessions, by priority and fairly, the emptiest worker first.
 
     Before that, each half-open session gets one. On an idle fleet other workers would always be emptier, and a worker
     whose CLI is repaired would never be probed.
 
-    Each worker has at most one session among them. A hello that replaces one waits for this commit, and then sees its
-    leases. A session's row is read only if there is a task for it.
+    `selectors`: the worker selectors that their labels match. Each worker has at most one session among them. A hello
+    that replaces one waits for this commit, and then sees its leases. A session's row is read only if there is a task
+    for it.
     """
     workers = {capacity.session_key: capacity.worker_id for capacity in capacities}
     half_open = [capacity.session_key for capacity in capacities if capacity.half_open]
     slots = share_out({capacity.session_key: capacity.free for capacity in capacities}, limit, half_open)
-    claimed = tx.leases.claim([(workers[key], key) for key in slots], ttl)
+    claimed = tx.leases.claim([(workers[key], key) for key in slots], ttl, selectors)
     tx.signals.moved |= bool(claimed.grants)
     return claimed._replace(full=bool(claimed.closed or claimed.busy) or len(claimed.grants) == len(slots))
 
@@ -105,11 +108,22 @@ MAX_AGE = 1.0
 """Seconds for which a demand that was read is returned again, so that callers cost the database no more than one."""
 
 
-def read_demand(tx: Tx, account_id: int) -> int:
-    """Returns the demand of an account, or (0) of all. Raises NotFound."""
+Pairs: TypeAlias = "frozenset[tuple[str, str]]"
+"""A worker selector."""
+
+
+def read_demand(tx: Tx, account_id: int, selector: Pairs | None = None) -> int:
+    """Returns the demand of an account, or (0) of all; with a `selector`, of tasks with exactly that one, which may be
+    none. Raises NotFound.
+    """
+    if selector:
+        number = next((number for number, labels in tx.selectors.all() if labels == dict(selector)), None)
+        return 0 if number is None else tx.selectors.demand(account_id, number)
     if account_id == ALL_ACCOUNTS:
-        return total_demand(*tx.loads.all())
-    return existing(tx.loads.of(account_id), "account", account_id).demand
+        demand = total_demand(*tx.loads.all())
+    else:
+        demand = existing(tx.loads.of(account_id), "account", account_id).demand
+    return demand if selector is None else max(0, demand - tx.selectors.demand(account_id, None))
 
 
 class _Reading(NamedTuple):
@@ -128,15 +142,15 @@ class Demands:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._readings: dict[int, _Reading] = {}
+        self._readings: dict[tuple[int, Pairs | None], _Reading] = {}
 
-    async def of(self, account_id: int) -> int:
-        """Returns the demand of an account, or (0) of all, at most MAX_AGE old. Raises NotFound, StoreUnavailable."""
-        reading = self._readings.get(account_id)
+    async def of(self, account_id: int, selector: Pairs | None = None) -> int:
+        """Returns what `read_demand` does, at most MAX_AGE old. Raises NotFound, StoreUnavailable."""
+        reading = self._readings.get((account_id, selector))
         if reading is None or not reading.is_fresh:
             self._readings = {key: value for key, value in self._readings.items() if value.is_fresh}
-            task = asyncio.create_task(self._calls.run(read_demand, account_id))
-            reading = self._readings[account_id] = _Reading(time.monotonic(), task)
+            task = asyncio.create_task(self._calls.run(read_demand, account_id, selector))
+            reading = self._readings[account_id, selector] = _Reading(time.monotonic(), task)
         return await asyncio.shield(reading.task)  # a caller that leaves does not end it for the others
 
 

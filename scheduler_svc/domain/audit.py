@@ -13,6 +13,9 @@ from scheduler_svc.domain.ids import KEY_MAX
 
 REPLICA_BITS = 10
 
+OK = "OK"
+"""The outcome of a call that succeeded."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -26,6 +29,37 @@ class AuditedCall(NamedTuple):
     resource: str
     outcome: str
     changes: str = ""
+
+
+# Submits of one caller for one account within a minute are one event: one of each would be most of the audit.
+SUBMITS = ("TaskService/SubmitTask", "TaskService/BatchSubmitTasks")
+_MINUTE = 60_000_000
+
+
+class Submits(NamedTuple):
+    """The event of submits: its key, the name of the first task, how many tasks there are, the time of the last one."""
+
+    event_key: int
+    minute: int
+    first: str
+    tasks: int
+    last_time: int
+
+    @classmethod
+    def of(cls, call_time: int, replica: int, call: AuditedCall) -> Submits:
+        """`call_time` in microseconds since 1970."""
+        first, _, more = call.resource.partition(" and ")
+        tasks = 1 + int(more.removesuffix(" more").replace(",", "")) if more else 1
+        return cls(event_key(call_time, replica), call_time // _MINUTE, first, tasks, call_time)
+
+    def with_more(self, later: Submits) -> Submits:
+        return self._replace(tasks=self.tasks + later.tasks, last_time=later.last_time)
+
+    def event(self, actor: str, account_id: int, method: str) -> AuditEvent:
+        resource = f"{self.first} and {self.tasks - 1:,} more" if self.tasks > 1 else self.first
+        last = _EPOCH + self.last_time * _MICROSECOND
+        changes = f"until: {last:%Y-%m-%dT%H:%M:%S.%fZ}" if self.event_key >> REPLICA_BITS != self.last_time else ""
+        return AuditEvent(self.event_key, actor, account_id, method, resource, OK, changes)
 
 
 class AuditEvent(NamedTuple):

@@ -37,13 +37,29 @@ REFILL_ALWAYS = float("-inf")
 MAX_TAG_GAP = 32
 """Shares that an account's tags may be further ahead than it has tagged tasks: tasks that left unserved make a gap."""
 
+# Tasks with a worker selector wait in queues of their own, ten for each selector, which a claim reads only for workers
+# that match. So a queue is a number where others have the priority: that plus a multiple of the selector's.
+
+QUEUES = 16
+"""Numbers of queues from one selector to the next; those below are of tasks without one."""
+MAX_QUEUE = 32_767
+
+
+def queue_of(priority: int, selector_id: int) -> int:
+    return priority + QUEUES * selector_id
+
+
+def priority_of(queue: int) -> int:
+    return queue % QUEUES
+
 
 @dataclass(frozen=True, slots=True)
 class Flow:
     """The tasks of one account and priority at one moment: how many have a tag, how many wait for one.
 
-    `finish` is the account's virtual finish, `now` the priority's virtual time. `waits`: seconds that the tasks which
-    compete above their priority have waited, longest first; empty if priorities don't rise.
+    `finish` is the account's virtual finish, `now` the priority's virtual time. `served`: whether a worker is there
+    that may run them. `waits`: seconds that the tasks which compete above their priority have waited, longest first;
+    empty if priorities don't rise.
     """
 
     priority: int
@@ -51,10 +67,13 @@ class Flow:
     now: float
     tagged: int
     untagged: int
+    served: bool = True
     waits: Sequence[float] = ()
 
     def window_limit(self, weight: float) -> int:
         """Returns how many tasks the window holds or could hold now, if there were seats for all."""
+        if not self.served:
+            return 0
         return self.tagged + min(self.untagged, tag_space(self.finish, self.now, weight))
 
     def has_tag_gap(self, weight: float) -> bool:
@@ -90,6 +109,7 @@ def effective(priority: int, wait: float, aging: float) -> int:
 class _Bid(NamedTuple):
     effective: int
     wait: float
+    turn: int
     flow: int
     tasks: int
 
@@ -99,24 +119,31 @@ def allot(flows: Sequence[Flow], seats: int | None, weight: float, aging: float 
 
     Flows are in the order of their priorities. Seats go to the tasks that compete highest, then to those that have
     waited longest, whether they have a tag or not, so the result is stable. In a flow, the first task has waited
-    longest.
+    longest. Flows of one priority with different worker selectors take turns.
     """
     if seats is None:
         return [flow.window_limit(weight) for flow in flows]
     allotted = [0] * len(flows)
-    bids = [bid for number, flow in enumerate(flows) for bid in _bids(number, flow, flow.window_limit(weight), aging)]
-    for bid in sorted(bids, key=lambda bid: (-bid.effective, -bid.wait, bid.flow)):
+    step = 1 if len({priority_of(flow.priority) for flow in flows}) < len(flows) else MAX_WINDOW
+    bids = [
+        bid
+        for number, flow in enumerate(flows)
+        for bid in _bids(number, flow, min(flow.window_limit(weight), seats), aging, step)
+    ]
+    for bid in sorted(bids, key=lambda bid: (-bid.effective, -bid.wait, bid.turn, bid.flow)):
         count = min(bid.tasks, seats)
         allotted[bid.flow] += count
         seats -= count
     return allotted
 
 
-def _bids(number: int, flow: Flow, limit: int, aging: float) -> Iterator[_Bid]:
-    waits = flow.waits[:limit]
+def _bids(number: int, flow: Flow, limit: int, aging: float, step: int) -> Iterator[_Bid]:
+    """`step`: tasks for which one turn bids."""
+    waits, priority = flow.waits[:limit], priority_of(flow.priority)
     for wait in waits:
-        yield _Bid(effective(flow.priority, wait, aging), wait, number, 1)
-    yield _Bid(flow.priority, 0.0, number, limit - len(waits))
+        yield _Bid(effective(priority, wait, aging), wait, 0, number, 1)
+    for turn, first in enumerate(range(len(waits), limit, step)):
+        yield _Bid(priority, 0.0, turn, number, min(step, limit - first))
 
 
 # An account's quota of attempts started within any minute. A start takes a seat, which comes free a minute later. So

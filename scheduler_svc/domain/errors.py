@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from scheduler_svc.domain.lifecycle import Labelled
+from scheduler_svc.domain.worker import MAX_ACCOUNT_SELECTORS, MAX_SELECTORS
 
 T = TypeVar("T")
 
@@ -78,6 +79,15 @@ class EtagMismatch(DomainError):
 class AccountInactive(DomainError):
     def __init__(self, account_id: int) -> None:
         text = f"account {account_id} is deactivated and takes no submits; set `active` by UpdateAccount to undo that"
+        super().__init__(text, account_id=account_id)
+
+
+class TooManySelectors(DomainError):
+    def __init__(self, account_id: int) -> None:
+        text = (
+            f"the open tasks have as many different worker selectors as there may be ({MAX_ACCOUNT_SELECTORS} that one"
+            f" account brought, {MAX_SELECTORS:,} together): use one that is there, or try again once tasks have ended"
+        )
         super().__init__(text, account_id=account_id)
 
 

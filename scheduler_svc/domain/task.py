@@ -167,6 +167,7 @@ class NewTask(NamedTuple):
     expire_time: datetime | None = None
     unique_key: str = ""
     unique_for: timedelta = NO_TIME
+    worker_selector: Mapping[str, str] = _NONE
     trace: TraceContext | None = None
     """Of the call that submits it; not part of the payload: a submit that is repeated may come in another one."""
 
@@ -186,6 +187,8 @@ class NewTask(NamedTuple):
             payload.append({"expire_time": self.expire_time.isoformat()})
         if self.unique_key:
             payload.append({"unique_key": self.unique_key, "unique_for": self.unique_for.total_seconds()})
+        if self.worker_selector:
+            payload.append({"worker_selector": sorted(self.worker_selector.items())})
         payload += [item for item in zip(TEXTS[_FIRST_TEXTS:], texts[_FIRST_TEXTS:], strict=True) if item[1]]
         return hashlib.blake2b(json.dumps(payload).encode(), digest_size=16).digest()
 
@@ -261,6 +264,7 @@ class Task(NamedTuple):
     expire_time: datetime | None = None
     unique_key: str = ""
     unique_for: timedelta = NO_TIME
+    worker_selector: Mapping[str, str] = _NONE
     trace: TraceContext | None = None
 
     @property
@@ -298,6 +302,7 @@ class PendingReason(IntEnum):
     RATE_LIMIT = 7
     PAUSED = 4
     BUDGET = 8
+    NO_MATCHING_WORKER = 9
     NO_WORKERS = 5
     ALL_SLOTS_BUSY = 6
 

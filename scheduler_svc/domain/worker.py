@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -38,6 +40,24 @@ class Hello:
     """The identity of the stream's token; empty if no tokens are required."""
     accepts_skipped: bool = False
     """Whether it understands the answer that a lease is locked, and so neither renewed nor lost."""
+
+
+MAX_SELECTORS = 2_000
+"""Worker selectors that open tasks may have together: their numbers are parts of a smallint."""
+MAX_ACCOUNT_SELECTORS = 100
+"""Of these, those that one account may have added."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSelector:
+    """The labels that a worker must have."""
+
+    labels: Mapping[str, str]
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes that no other labels have."""
+        return hashlib.blake2b(json.dumps(sorted(self.labels.items())).encode(), digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)

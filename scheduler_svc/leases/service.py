@@ -167,6 +167,8 @@ class WorkerService(WorkerServiceServicer):
     settings: Settings
     scheduler_id: str
     capacity_changed: Callable[[], None]
+    worker_matched: Callable[[], None]
+    """Called when a worker has connected that may run tasks which others may not."""
     """Is called when a worker may have free slots."""
     printed: Callable[[Printed], None]
     """Takes what a CLI has printed, for a tail."""
@@ -204,12 +206,15 @@ class WorkerService(WorkerServiceServicer):
                 opened.session_key,
                 on_relieved=self.capacity_changed,
                 accepts_skipped=hello.accepts_skipped,
+                labels=hello.labels,
             )
             if opened.desired_state.poll:
                 stream.send(PollOrder(opened.desired_state.poll))
             for order in orders:
                 stream.order(order)
             self.streams.add(stream)
+        if stream.selectors:
+            self.worker_matched()
         try:
             welcome = messages.welcome(opened, self.settings, self.scheduler_id)
             await send_headers(context.write(welcome))

@@ -517,6 +517,7 @@ class Replica:
                 settings=settings,
                 scheduler_id=self.scheduler_id,
                 capacity_changed=self._dispatcher.capacity_added,
+                worker_matched=self._dispatcher.worker_matched,
                 printed=self._tails.received,
             ),
             "WorkerPoolService": WorkerPoolService(

@@ -67,7 +67,7 @@ class SignalRouter:
 
     def reread_all(self) -> None:
         """Wakes everything that waits for signals: some may have been missed, and what they were about is in rows."""
-        self.dispatcher.hint()
+        self.dispatcher.selectors_changed()
         self.due.wake()
         self.expiry.wake()
         self.schedules.wake()
@@ -98,6 +98,8 @@ class SignalRouter:
             self.schedules.wake()
         if signals.maintenance:
             self.maintenance.wake()
+        if signals.selectors:
+            self.dispatcher.selectors_changed()
         self.admission.on_commit(signals)
         self.waiters.wake(signals.ended)
         for worker_id, lease_id, reason in signals.cancelled:

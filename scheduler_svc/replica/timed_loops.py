@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from scheduler_svc.config import Settings
+from scheduler_svc.dispatch.routing import forget_selectors
 from scheduler_svc.dispatch.work import raise_floors, uncover_tags
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.errors import LockTimeout, StoreUnavailable
@@ -130,6 +131,7 @@ class FloorLoop:
             self._uncover_at = self._clock() + UNCOVER_INTERVAL
             if count := await self._calls.run(uncover_tags):
                 _log.info("tasks below a floor are visible to claims again", action="floors", count=count)
+            await self._calls.run(forget_selectors)
         if self._moves >= MIN_MOVES_TO_RAISE:
             for _ in range(MAX_RAISE_TRIES):
                 if await self._calls.run(raise_floors):

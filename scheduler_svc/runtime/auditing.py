@@ -23,7 +23,7 @@ from google.rpc.code_pb2 import Code
 
 from contentgen.rpcs import RPCS, Change, path_of
 from scheduler_svc.domain.account import ANONYMOUS, CallerIdentity
-from scheduler_svc.domain.audit import AuditedCall
+from scheduler_svc.domain.audit import OK, AuditedCall
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.runtime.differences import differences, value
@@ -37,7 +37,6 @@ MAX_REFUSALS = 1_000
 """Refused calls of one caller that are recorded in a minute."""
 MAX_UNAUTHENTICATED = 60
 """Calls without a valid token that are recorded in a minute."""
-OK = "OK"
 _CANCELLED = "CANCELLED"
 _ID = re.compile(r"[\w.:@/-]{1,100}", re.ASCII)
 

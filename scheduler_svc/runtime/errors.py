@@ -50,6 +50,7 @@ ERROR_STATUSES: Mapping[type[errors.DomainError], ErrorStatus] = {
     errors.SessionReplaced: ErrorStatus(Code.ABORTED, "SESSION_REPLACED"),
     errors.QueueFull: ErrorStatus(Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=5),
     errors.AccountQueueFull: ErrorStatus(Code.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", retry_after=5),
+    errors.TooManySelectors: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_SELECTORS", retry_after=60),
     errors.TooManySchedules: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_SCHEDULES"),
     errors.TooManyReviews: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_REVIEWS"),
     errors.TooManyComments: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_COMMENTS"),

@@ -89,6 +89,8 @@ class CommitSignals:
     """Signals were dropped before they were sent: read all rows anew."""
     webhooks: bool = False
     """Webhooks were created, changed or deleted."""
+    selectors: bool = False
+    """There are other worker selectors than before."""
     deliveries: bool = False
     """There are deliveries to send. Not sent: this replica sends them."""
     moves: Counter[Reason] = field(default_factory=Counter)
@@ -99,7 +101,9 @@ class CommitSignals:
     @classmethod
     def reread_all(cls) -> CommitSignals:
         """Returns a substitute for dropped signals. A replica of the version before follows the other flags."""
-        return cls(ready=True, due=True, moved=True, limits=True, schedules=True, webhooks=True, missed=True)
+        return cls(
+            ready=True, due=True, moved=True, limits=True, schedules=True, webhooks=True, selectors=True, missed=True
+        )
 
     def __bool__(self) -> bool:
         local_work = self.admit or self.admit_later or self.released or self.stopped or self.deliveries
@@ -108,17 +112,7 @@ class CommitSignals:
     @property
     def for_others(self) -> bool:
         """Whether other replicas need these signals, even without watchers."""
-        lists = any(getattr(self, kind) for kind in _LISTS)
-        flags = (
-            self.ready
-            or self.due
-            or self.watching
-            or self.limits
-            or self.schedules
-            or self.webhooks
-            or self.maintenance
-        )
-        return bool(flags or lists)
+        return any(getattr(self, name) for name in _REASONS)
 
     @property
     def items(self) -> int:
@@ -139,8 +133,12 @@ class CommitSignals:
         return [json.dumps(head | part, separators=(",", ":"), ensure_ascii=False) for part in _packed(items) or [{}]]
 
 
-_FLAGS = ("ready", "due", "moved", "watching", "limits", "schedules", "webhooks", "maintenance", "missed")
+_FLAGS = (
+    *("ready", "due", "moved", "watching", "limits", "schedules", "webhooks", "selectors", "maintenance", "missed"),
+)
 _LISTS = ("ended", "cancelled", "drained", "resized", "polled", "answered", "tailed", "printed")
+_REASONS = tuple(name for name in (*_FLAGS, *_LISTS) if name not in {"moved", "missed"})
+"""What is worth sending by itself."""
 _MAX_ITEM_BYTES = 7_000
 """For the items of a text. An item of output has less than 6,200 bytes, any other less than 1,400: a worker id of 200
 control characters takes 1,200."""

@@ -6,10 +6,12 @@ rows as of its start: it must find the old row gone, or it would grant the old b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from scheduler_svc.dispatch.routing import queues_of_ended
+from scheduler_svc.domain.dispatch import priority_of
 from scheduler_svc.domain.errors import (
     FieldViolation,
     InvalidArgument,
@@ -143,8 +145,9 @@ def _retry_ended(tx: Tx, task: TaskRow, reset: bool) -> None:
     count = _next_count(task, reset)
     if not tx.tasks.retry(task.task_key, task.status, count):
         raise Inconsistent(f"{task_id} was locked, but changed")
+    queues = _queues(tx, [task])
     ledger = Ledger(tx)
-    _requeue(ledger, task, count, _behind_leases(tx, [task.task_key]))
+    _requeue(ledger, task, count, _behind_leases(tx, [task.task_key]), queues)
     ledger.write()
 
 
@@ -166,20 +169,26 @@ def retry_batch(tx: Tx, wanted: TaskFilter, after: int, limit: int, reset: bool 
         retried = [task.task_key for task in tasks]
         if tx.ended.retry(retried, reset) != len(tasks):
             raise Inconsistent(f"{len(tasks)} tasks were locked, but some changed")
-        barred = _behind_leases(tx, retried)
+        barred, queues = _behind_leases(tx, retried), _queues(tx, tasks)
         ledger = Ledger(tx)
         for task in tasks:
-            _requeue(ledger, task, _next_count(task, reset), barred)
+            _requeue(ledger, task, _next_count(task, reset), barred, queues)
         ledger.write()
     return BatchResult(len(matches.keys), len(tasks), matches.last)
 
 
-def _requeue(ledger: Ledger, task: TaskRow, count: int, barred: Mapping[int, datetime]) -> None:
+def _queues(tx: Tx, tasks: Iterable[TaskRow]) -> Mapping[int, int]:
+    return queues_of_ended(tx, {task.task_key: (task.account_id, task.priority) for task in tasks})
+
+
+def _requeue(
+    ledger: Ledger, task: TaskRow, count: int, barred: Mapping[int, datetime], queues: Mapping[int, int]
+) -> None:
     message = f"retry {count} of {task.max_retries}"
     ledger.move(
         task.task_key, task.account_id, task.status, Status.PENDING, RETRY_TASK, message=message, retry_count=count
     )
-    place = ReadyRow(task.task_key, task.priority, None, task.account_id, task.attempt + 1, task.timeout_ms)
+    place = ReadyRow(task.task_key, queues[task.task_key], None, task.account_id, task.attempt + 1, task.timeout_ms)
     ledger.enqueue(place, until=barred.get(task.task_key), cause=BARRED)
 
 
@@ -244,11 +253,12 @@ def _requeue_updated(tx: Tx, edit: TaskEdit, after: Task, waiting: DequeuedTask)
     names = ", ".join(edit.names)
     ledger.move(key, account_id, source, source, UPDATED, message=names, retry_count=after.retry_count)
     cause, until = _wait(tx, edit, after, waiting)
-    stays = after.priority == waiting.priority and cause == waiting.cause
+    queue = waiting.priority - priority_of(waiting.priority) + after.priority
+    stays = queue == waiting.priority and cause == waiting.cause
     tag = waiting.tag if stays else None
     expires = tx.tasks.lock([key])[key].expire_time
     timeout_ms = after.timeout // timedelta(milliseconds=1)
-    place = ReadyRow(key, after.priority, tag, account_id, waiting.attempt, timeout_ms)
+    place = ReadyRow(key, queue, tag, account_id, waiting.attempt, timeout_ms)
     ledger.enqueue(place, until=until, cause=cause, expire_time=expires)
     ledger.write()
     if until is None and waiting.ready_time is not None:

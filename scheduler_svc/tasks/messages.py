@@ -76,6 +76,7 @@ def new_task(request: pb.SubmitTaskRequest, bad: SubmitViolations) -> NewTask:
         expire_time=bad.time("expire_time", request.expire_time) if is_set("expire_time") else None,
         unique_key=request.unique_key,
         unique_for=_unique_for(request, bad) if is_set("unique_for") else NO_TIME,
+        worker_selector=bad.labels("worker_selector", request.worker_selector),
     )
     bad.text("request_id", new.request_id, MAX_NAME)
     if new.unique_key:
@@ -209,7 +210,7 @@ def fill_task(message: task_pb.Task, stored_task: Task) -> None:
         message.schedule_id = stored_task.schedule_id
     if stored_task.expire_time:
         set_timestamp(message.expire_time, stored_task.expire_time)
-    if stored_task.unique_key or stored_task.trace:
+    if stored_task.unique_key or stored_task.trace or stored_task.worker_selector:
         _fill_rare(message, stored_task)
 
 
@@ -217,6 +218,7 @@ def _fill_rare(message: task_pb.Task, stored_task: Task) -> None:
     message.unique_key = stored_task.unique_key
     if stored_task.unique_for:
         set_duration(message.unique_for, stored_task.unique_for)
+    message.worker_selector.update(stored_task.worker_selector)
     if stored_task.trace:
         message.trace_id = stored_task.trace.trace_id
 

@@ -71,6 +71,8 @@ def _reason(waits: WaitsFor) -> PendingReason:
         return PendingReason.PAUSED
     if waits.budget_until:
         return PendingReason.BUDGET
+    if not waits.matched:
+        return PendingReason.NO_MATCHING_WORKER
     return PendingReason.ALL_SLOTS_BUSY if waits.any_worker else PendingReason.NO_WORKERS
 
 

@@ -59,6 +59,7 @@ class WaitsFor(NamedTuple):
     paused: bool
     budget_until: datetime | None
     any_worker: bool
+    matched: bool
     due_time: datetime | None
 
 

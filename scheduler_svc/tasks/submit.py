@@ -20,7 +20,9 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
+from scheduler_svc.dispatch.routing import number_selectors
 from scheduler_svc.dispatch.work import InlineClaim
+from scheduler_svc.domain.dispatch import queue_of
 from scheduler_svc.domain.errors import DomainError, RequestIdConflict
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import SUBMITTED, Status
@@ -32,6 +34,7 @@ from scheduler_svc.domain.task import (
     as_inserted,
     first_uncounted_day,
 )
+from scheduler_svc.domain.worker import WorkerSelector
 from scheduler_svc.history.work import Ledger, ReadyRow, TagReservation, signal_ready
 from scheduler_svc.tasks.rows import (
     RequestId,
@@ -78,7 +81,9 @@ def store_small(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, settings: Sett
 
 
 def _is_plain(task: NewTask) -> bool:
-    return not (task.schedule_time or task.expire_time or task.unique_key or task.regenerates_content_id)
+    return not (
+        task.schedule_time or task.expire_time or task.unique_key or task.regenerates_content_id or task.worker_selector
+    )
 
 
 def _repeats_a_request(tasks: Sequence[NewTask]) -> bool:
@@ -183,6 +188,7 @@ class SubmitWork:
         answers: dict[int, tuple[Task, ...] | DomainError] = {}
         if not can_accept_all(context, accounts, [item.tasks for item in group], self._settings):
             answers |= self._refused(tx, group, context)
+        numbers = _numbered(tx, group, answers)
         keys = {i: self._keys.take(tx, len(item.tasks)) for i, item in enumerate(group) if i not in answers}
         first = self._remember(tx, group, keys, answers)
         pairs = [
@@ -193,7 +199,7 @@ class SubmitWork:
         ]
         first = _with_unique(tx, pairs, first, context.now)
         created = [(key, task) for key, task in pairs if key not in first]
-        _insert(tx, created, context.now)
+        _insert(tx, created, context.now, numbers)
         repeated = {first[key]: task for key, task in pairs if key in first}
         results = _present(tx, created, repeated, context.now)
         for i, task_keys in keys.items():
@@ -302,7 +308,25 @@ def _unique_key(key: int, task: NewTask, now: datetime) -> UniqueKey:
     return UniqueKey(task.account_id, task.unique_key, key, now + task.unique_for)
 
 
-def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> None:
+def _numbered(
+    tx: Tx, group: Sequence[SubmitItem], answers: dict[int, tuple[Task, ...] | DomainError]
+) -> Mapping[bytes, int]:
+    """Returns the numbers of the group's worker selectors, by digest; refuses items with one that gets none."""
+    wanted = [
+        (i, task.account_id, WorkerSelector(task.worker_selector))
+        for i, item in enumerate(group)
+        if i not in answers
+        for task in item.tasks
+        if task.worker_selector
+    ]
+    if not wanted:
+        return {}
+    numbers, refused = number_selectors(tx, [(account_id, selector) for _, account_id, selector in wanted])
+    answers |= {wanted[n][0]: error for n, error in refused.items()}
+    return numbers
+
+
+def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime, numbers: Mapping[bytes, int]) -> None:
     """Inserts tasks. The ledger is last: from then on others that submit to these accounts wait for the commit."""
     if not created:
         return
@@ -311,26 +335,28 @@ def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> No
         [payload_row(*pair) for pair in created],
         [row for pair in created for row in label_rows(*pair)],
     )
-    expire_times = {}
-    unique_keys = {}
-    for key, task in created:
-        if task.regenerates_content_id:
-            tx.tasks.regenerate(key, task.regenerates_content_id)
-        if task.expire_time:
-            expire_times[key] = task.expire_time
-        if task.unique_key:
-            unique_keys[key] = task.unique_key, task.unique_for
-    if expire_times:
-        tx.expiry.submit(expire_times)
-    if unique_keys:
-        tx.unique_keys.store(unique_keys)
+    _store_rare(tx, created)
     ledger = Ledger(tx)
     for key, task in created:
         ledger.move(key, task.account_id, *SUBMITTED)
-        place = ReadyRow(key, task.priority, None, task.account_id, 1, milliseconds(task))
+        number = numbers[WorkerSelector(task.worker_selector).digest] if task.worker_selector else 0
+        place = ReadyRow(key, queue_of(task.priority, number), None, task.account_id, 1, milliseconds(task))
         until = task.schedule_time if task.schedule_time is not None and task.schedule_time > now else None
         ledger.enqueue(place, until=until, cause=SCHEDULED, expire_time=task.expire_time)
     ledger.write()
+
+
+def _store_rare(tx: Tx, created: Sequence[tuple[int, NewTask]]) -> None:
+    """Stores what few tasks have."""
+    for key, task in created:
+        if task.regenerates_content_id:
+            tx.tasks.regenerate(key, task.regenerates_content_id)
+    if expire_times := {key: task.expire_time for key, task in created if task.expire_time}:
+        tx.expiry.submit(expire_times)
+    if unique_keys := {key: (task.unique_key, task.unique_for) for key, task in created if task.unique_key}:
+        tx.unique_keys.store(unique_keys)
+    if selectors := {key: task.worker_selector for key, task in created if task.worker_selector}:
+        tx.selectors.store(selectors)
 
 
 def _present(
@@ -346,7 +372,7 @@ def _present(
     return tasks
 
 
-_PAYLOAD = ("brief", "labels", "request_id", "unique_key", "unique_for")
+_PAYLOAD = ("brief", "labels", "request_id", "unique_key", "unique_for", "worker_selector")
 
 
 def _with_payload(task: Task, repeated: NewTask) -> Task:

@@ -11,7 +11,7 @@ from grpc import StatusCode, aio
 from structlog.testing import capture_logs
 
 from contentgen.rpcs import RPCS
-from scheduler_svc.audit.sql import SUBMITS
+from scheduler_svc.domain.audit import SUBMITS
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime import auditing
 from tests.api.cases import OWN, Bad, Good
@@ -118,7 +118,7 @@ async def test_a_call_is_recorded_before_its_answer(audit: Audit) -> None:
 
 async def test_updates_tell_what_they_have_changed_but_no_text(audit: Audit) -> None:
     fields = {"account_id": 1, "topic": "a secret topic", "priority": 3, "schedule_time": "2099-01-31T08:00:00Z"}
-    task = (await audit.by("one-token")("TaskService/SubmitTask", **fields))["task"]
+    task = (await audit.operator("TaskService/SubmitTask", **fields))["task"]
     edited = {"task_id": task["task_id"], "topic": "another", "priority": 9, "timeout": "90s", "labels": {"a": "b"}}
     mask = "topic,priority,timeout,labels,scheduleTime"
     await audit.by("one-token")("TaskService/UpdateTask", task=edited, update_mask=mask)

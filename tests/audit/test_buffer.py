@@ -109,6 +109,9 @@ def test_a_repeated_group_stores_what_is_missing(scheduling: Scheduling) -> None
     third = AuditEvent(second.event_key + 1, *call(resource="c"))
     scheduling.run(lambda tx: audit.record(tx, [first, second, third], repeated=True))
     assert recorded(scheduling) == ["a", "b", "c"]
+    (submit,) = [event._replace(method=SUBMIT, resource="of the group as it is by now") for event in [third]]
+    scheduling.run(lambda tx: audit.record(tx, [submit], repeated=True))
+    assert recorded(scheduling) == ["a", "b", "of the group as it is by now"]
 
 
 async def test_a_round_stores_what_was_added_in_order(scheduling: Scheduling, calls: Calls) -> None:
@@ -121,6 +124,45 @@ async def test_a_round_stores_what_was_added_in_order(scheduling: Scheduling, ca
     assert await log.run_once() is None
     assert stored.done()
     assert recorded(scheduling) == list("abcd")
+
+
+async def test_submits_of_a_minute_are_one_event(scheduling: Scheduling, calls: Calls) -> None:
+    now = TIME.timestamp()
+    log = AuditLog(calls, now=lambda: now)
+
+    def submit(resource: str, actor: str = "op", account_id: int = 1, method: str = SUBMIT) -> None:
+        log.add([call(actor, account_id, method, f"task:{resource}")], awaited=False)
+
+    def shown() -> list[tuple[str, str, str]]:
+        return [(event.actor, event.resource, event.changes) for event in reversed(listed(scheduling))]
+
+    submit("a")
+    submit("other", actor="editor")
+    await log.run_once()
+    assert shown() == [("op", "task:a", ""), ("editor", "task:other", "")], "one has no count"
+    now += 30.5
+    submit("b")
+    submit("c and 1,998 more", method="TaskService/BatchSubmitTasks")
+    submit("d and 9 more", method="TaskService/BatchSubmitTasks")
+    submit("of another account", account_id=2)
+    log.add([call(method=SUBMIT, resource="task:?")._replace(outcome="INVALID_ARGUMENT")], awaited=False)
+    await log.run_once()
+    half = "until: 2026-01-31T08:00:30.50000"
+    assert shown()[0] == ("op", "task:a and 1 more", f"{half}0Z")
+    assert shown()[2:] == [
+        ("op", "task:c and 2,008 more", f"{half}2Z"),
+        ("op", "task:of another account", ""),
+        ("op", "task:?", ""),
+    ]
+    now += 29.4
+    submit("e")
+    now += 0.2
+    submit("f")
+    await log.run_once()
+    submit("g")
+    await log.run_once()
+    assert shown()[0] == ("op", "task:a and 2 more", "until: 2026-01-31T08:00:59.900000Z")
+    assert shown()[-1] == ("op", "task:f and 1 more", "until: 2026-01-31T08:01:00.100001Z")
 
 
 async def test_a_full_buffer_drops_what_is_new_and_says_how_much(scheduling: Scheduling, calls: Calls) -> None:

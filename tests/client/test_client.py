@@ -78,6 +78,7 @@ async def test_a_submitted_task_has_the_reference_s_status_dict(client: ContentG
         "auto_retry": True,
         "attempt": 0,
         "pending_reason": "no_workers",
+        "worker_selector": {},
     }
     assert task == {**dict.fromkeys(Task.__annotations__), **expected}
 

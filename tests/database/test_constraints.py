@@ -122,6 +122,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("asset_usage", {"bytes": -1}, "asset_usage_bytes"),
     ("content_assets", {"sha256": None}, "content_assets_stored"),
     ("content_assets", {"reason": "NOT_FOUND"}, "content_assets_stored"),
+    ("worker_selectors", {"selector_id": 0}, "worker_selectors_id"),
+    ("worker_selectors", {"selector_id": 2_001}, "worker_selectors_id"),
     ("imported", {"kind": 0}, "imported_kind"),
     ("imported", {"kind": 5}, "imported_kind"),
     ("attempt_logs", {"attempt": 0}, "attempt_logs_attempt"),
@@ -158,6 +160,7 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("unique_keys", {"unique_key": "v"}, "unique_keys_by_task"),
     ("contents", {"content_id": 2}, "contents_task_key_key"),  # a completed task has one content row
     ("schedule_tasks", {"task_key": 2}, "schedule_tasks_by_tick"),  # a tick has one task
+    ("worker_selectors", {"selector_id": 2}, "worker_selectors_digest"),
     ("import_sources", {"source_id": 2}, "import_sources_name_key"),
 ]
 PRIMARY_KEYS = {table: [columns[0]] for table, columns in relations().columns.items() if table in TABLES} | {

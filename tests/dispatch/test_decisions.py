@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
@@ -89,6 +90,9 @@ def line(priority: int, tagged: int, untagged: int, *, finish: float | None = No
         pytest.param([line(9, 0, 5), line(5, 2, 5)], 4, [4, 0], id="it takes the seats of a lower one"),
         pytest.param([line(9, 3, 0), line(5, 2, 0)], 4, [3, 1], id="a lower limit takes the lowest away"),
         pytest.param([line(9, 3, 9), line(5, 2, 9)], 0, [0, 0], id="paused, or as many leases as seats"),
+        pytest.param([line(37, 0, 9), line(5, 4, 9)], 5, [3, 2], id="worker selectors of a priority take turns"),
+        pytest.param([line(21, 0, 1), line(5, 0, 9)], 5, [1, 4], id="one that needs less leaves the rest"),
+        pytest.param([line(5 + 16, 0, 9), line(9, 0, 2)], 4, [2, 2], id="a selector is no priority"),
         pytest.param([line(9, MAX_WINDOW, 9), line(5, 0, 9)], None, [MAX_WINDOW, 9], id="a full window takes none"),
         pytest.param(
             [line(9, 0, 9, finish=MAX_WINDOW - 4), line(5, 0, 0)], None, [4, 0], id="free space is virtual time"
@@ -99,7 +103,9 @@ def test_seats_are_given_by_priority(lines: list[Flow], seats: int | None, wante
     assert allot(lines, seats, 1.0) == wanted
 
 
-LINES = st.lists(st.builds(line, st.just(5), st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=10)
+LINES = st.lists(st.builds(line, st.just(5), st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=10).map(
+    lambda lines: [replace(flow, priority=10 - number) for number, flow in enumerate(lines)]
+)
 
 
 @given(lines=LINES, seats=st.integers(0, 200))
@@ -115,7 +121,7 @@ def test_no_more_seats_are_given_than_there_are_and_none_is_kept_back(lines: lis
 def test_the_allotment_is_stable(lines: list[Flow], seats: int | None) -> None:
     """Else tags would be taken and given for ever."""
     wanted = allot(lines, seats, 1.0)
-    then = [line(5, n, flow.tagged + flow.untagged - n) for flow, n in zip(lines, wanted, strict=True)]
+    then = [line(flow.priority, n, flow.tagged + flow.untagged - n) for flow, n in zip(lines, wanted, strict=True)]
     assert allot(then, seats, 1.0) == wanted
 
 
@@ -140,7 +146,7 @@ def test_a_task_competes_higher_the_longer_it_waits(priority: int, wait: float, 
 
 
 def old(priority: int, tagged: int, untagged: int, *waits: float) -> Flow:
-    return Flow(priority, float(tagged), 0.0, tagged, untagged, waits)
+    return Flow(priority, float(tagged), 0.0, tagged, untagged, waits=waits)
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,8 @@ async def test_each_of_many_workers_gets_a_task(floor: Floor, scheduling: Schedu
     floor.dispatcher.hint()
     got = [await assigned(stream) for stream in streams]
     assert sorted(grant.ref.task_key for message in got for grant in message.grants) == keys
-    assert len(floor.statements) <= 3, "who finds more waiting asks for more"
+    claims = [statement for statement in floor.statements if "INSERT INTO leases" in statement]
+    assert len(claims) <= 3, "who finds more waiting asks for more"
 
 
 async def test_a_claim_touches_only_workers_that_get_a_lease(floor: Floor, scheduling: Scheduling) -> None:

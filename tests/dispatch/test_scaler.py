@@ -30,7 +30,7 @@ from tests.harness.credentials import make_signed, shown_on
 from tests.harness.database_faults import away
 from tests.harness.maker import batch, new_account
 from tests.harness.replicas import channel_to, serving, serving_all, serving_beside
-from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.stubs import AccountServiceAsyncStub, TaskServiceAsyncStub, WorkerPoolServiceAsyncStub
 from tests.harness.waiting import PATIENCE_S, wait_until_async
 
@@ -137,6 +137,23 @@ async def test_what_may_not_run_now_does_not_count(channel: aio.Channel, scaler:
             await client.becomes(0)
 
 
+async def test_a_trigger_counts_the_tasks_of_one_worker_selector(channel: aio.Channel, replica: Replica) -> None:
+    account, limited = await new_account(channel), await new_account(channel, max_concurrent_tasks=2)
+    tasks = TaskServiceAsyncStub(channel)
+    await batch(tasks, account, 3)
+    await batch(tasks, account, 4, worker_selector={"creator": "video"})
+    await batch(tasks, limited, 5, worker_selector={"creator": "video", "region": "eu"})
+    triggers = {"": 3, "creator=video": 4, " region=eu, creator=video": 2, "creator=text": 0}
+    for selector, demand in triggers.items():
+        async with keda(replica, workerSelector=selector) as scaler:
+            await scaler.becomes(demand)
+    async with keda(replica) as scaler, ScriptedWorker(channel, hello(labels={"creator": "video"})) as worker:
+        assert await scaler.value() == 9, "no more than may run"
+        await worker.take()
+        async with keda(replica, worker_selector="creator=video", accountId=str(account)) as of_account:
+            await of_account.becomes(4)
+
+
 async def test_the_target_is_in_the_metadata(replica: Replica) -> None:
     for metadata, target in (
         ({}, 3),
@@ -161,6 +178,8 @@ async def test_wrong_metadata_another_metric_and_an_unknown_account_are_refused(
         ("targetPerWoker", "3", "is unknown: did you mean targetPerWorker?"),
         ("targetValue", "3", "is unknown: did you mean targetPerWorker?"),
         ("account", "3", "is unknown: did you mean accountId?"),
+        ("workerSelector", "creator", "must be labels separated by commas, such as creator=video, or empty, is"),
+        ("workerSelectors", "", "is unknown: did you mean workerSelector?"),
     ):
         async with keda(replica, **{key: text}) as scaler:
             request = pb.GetMetricsRequest(scaledObjectRef=scaler.ref)

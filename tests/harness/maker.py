@@ -73,9 +73,9 @@ async def submitted(tasks: TaskServiceAsyncStub, account: int, **fields: Any) ->
     return (await TaskClient(tasks, account).submit(**fields)).task_id
 
 
-async def batch(tasks: TaskServiceAsyncStub, account: int, count: int) -> list[str]:
+async def batch(tasks: TaskServiceAsyncStub, account: int, count: int, **fields: Any) -> list[str]:
     """Returns the ids of so many new tasks, oldest first."""
-    return [task.task_id for task in await TaskClient(tasks, account).submit_all(count)]
+    return [task.task_id for task in await TaskClient(tasks, account).submit_all(count, **fields)]
 
 
 class Desk:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -242,6 +242,7 @@ class Scheduling:
         names: Iterable[LeaseRef] = (),
         lost: Iterable[LeaseRef] = (),
         identity: str = "",
+        labels: Mapping[str, str] | None = None,
         settings: Settings = SETTINGS,
     ) -> OpenedSession:
         """Says hello with the next session number; its session is what `claim` and `state` then speak for."""
@@ -252,7 +253,7 @@ class Scheduling:
             hostname="host",
             version="1",
             slots=3,
-            labels={},
+            labels=labels or {},
             creator_path="creator",
             creator_version="1",
             process_id="process",
@@ -280,8 +281,8 @@ class Scheduling:
             self.run(settle, account_id)
         return claimed.grants
 
-    def claim_for(self, *capacities: SessionCapacity) -> Claimed:
-        return self.run(claim, capacities, 1_000, TTL)
+    def claim_for(self, *capacities: SessionCapacity, selectors: Sequence[int] = ()) -> Claimed:
+        return self.run(claim, capacities, 1_000, TTL, selectors)
 
     def start(self, **fields: Any) -> LeaseRef:
         """Returns the lease of a new task whose CLI has started."""
@@ -508,7 +509,7 @@ WINDOW_INVARIANTS = {
     """,
     "an account is closed while it has a limit, a quota of starts or a pause": """
         SELECT account_id, priority, closed FROM shares JOIN accounts USING (account_id)
-        WHERE closed <> (max_concurrent_tasks > 0 OR max_starts_per_minute > 0
+        WHERE closed <> (priority > 15 OR max_concurrent_tasks > 0 OR max_starts_per_minute > 0
             OR account_id IN (SELECT account_id FROM pauses))
     """,
 }
@@ -626,11 +627,17 @@ ALWAYS = WINDOW_INVARIANTS | {
         indexed AS (SELECT task_key, name, value FROM task_labels)
         (TABLE own EXCEPT TABLE indexed) UNION ALL (TABLE indexed EXCEPT TABLE own)
     """,
+    "what waits has the queue of its worker selector": """
+        SELECT task_key FROM task_payloads AS p JOIN (SELECT task_key, priority FROM ready
+            UNION ALL SELECT task_key, priority FROM delayed UNION ALL SELECT task_key, priority FROM leases) AS w
+            USING (task_key) LEFT JOIN worker_selectors AS s ON s.selector_id = w.priority >> 4
+        WHERE p.worker_selector IS DISTINCT FROM s.labels
+    """,
     "what waits has the priority and the timeout of its task": """
         SELECT task_key FROM tasks AS t JOIN (SELECT task_key, priority, timeout_ms FROM ready
             UNION ALL SELECT task_key, priority, timeout_ms FROM delayed
             UNION ALL SELECT task_key, priority, timeout_ms FROM leases WHERE NOT revoked) AS w USING (task_key)
-        WHERE (w.priority, w.timeout_ms) <> (t.priority, t.timeout_ms)
+        WHERE (w.priority & 15, w.timeout_ms) <> (t.priority, t.timeout_ms)
     """,
     "an open task holds its unique key, as only one can": """
         SELECT task_key FROM tasks AS t JOIN task_payloads AS p USING (task_key)
@@ -643,7 +650,7 @@ ALWAYS = WINDOW_INVARIANTS | {
         WHERE p.unique_key IS DISTINCT FROM q.unique_key
     """,
     "a request id is of a task, or keeps the last state of one": """
-        SELECT request_id FROM request_ids WHERE (cleaned_task IS NULL) <> (task_key IN (SELECT task_key FROM tasks))
+        SELECT request_id FROM request_ids WHERE (end_time IS NULL) <> (task_key IN (SELECT task_key FROM tasks))
     """,
     "the runs of schedules are of tasks that name the schedule, and the other way round": """
         SELECT task_key, t.schedule_id, r.schedule_id FROM (SELECT * FROM tasks WHERE schedule_id IS NOT NULL) AS t

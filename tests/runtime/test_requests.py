@@ -79,6 +79,7 @@ CASES = [
     case(errors.QueueFull(10), Code.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
     case(errors.TooManySchedules(3, 9), Code.RESOURCE_EXHAUSTED, "TOO_MANY_SCHEDULES", account_id="3", limit="9"),
     case(errors.AccountQueueFull(3, 9, 10, 2), Code.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", account_id="3"),
+    case(errors.TooManySelectors(3), Code.RESOURCE_EXHAUSTED, "TOO_MANY_SELECTORS", account_id="3"),
     case(errors.TooManyComments(1, 9), Code.RESOURCE_EXHAUSTED, "TOO_MANY_COMMENTS", content_id="1", limit="9"),
     case(errors.TooManyReviews("anna", 100), Code.RESOURCE_EXHAUSTED, "TOO_MANY_REVIEWS", reviewer="anna", limit="100"),
     case(errors.TooManyChannels(100), Code.RESOURCE_EXHAUSTED, "TOO_MANY_CHANNELS", limit="100"),

@@ -360,11 +360,12 @@ class TestCleanup:
         clean_up(bulk)
         assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
 
+    @pytest.mark.parametrize("unusual", [{}, {"schedule_time": later(-1), "priority": 9, "expire_time": later(2)}])
     @pytest.mark.parametrize("change", [RESULT, FAILURE, TIMEOUT])
     def test_a_repeated_request_id_is_answered_with_the_last_state_of_its_task(
-        self, scheduling: Scheduling, bulk: RunBulk, change: Change
+        self, scheduling: Scheduling, bulk: RunBulk, change: Change, unusual: dict[str, Any]
     ) -> None:
-        fields = {"request_id": "r", "labels": {"a": "b"}, "creator_options": {"c": "d"}, "schedule_time": later(-1)}
+        fields = {"request_id": "r", "labels": {"a": "b"}, "creator_options": {"c": "d"}, **unusual}
         before = scheduling.task(ended(scheduling, change, **fields))
         clean_up(bulk)
         request = new_task(auto_retry=False, **fields)

@@ -128,6 +128,7 @@ async def serve(
                 creator_path=clean(runner.program.path, 1_000),
                 creator_version=creator_version,
                 accepts_skipped_leases=True,
+                labels=dict(label.split("=", 1) for label in settings.labels),
             )
             signals.on_hangup(credentials.files.expect_change)
             dialer = Dialer(settings.scheduler, credentials)

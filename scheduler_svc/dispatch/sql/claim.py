@@ -29,7 +29,7 @@ from scheduler_svc.database.statements import KEPT, Statements, payload, task
 from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.sql.tags import floor
 from scheduler_svc.dispatch.sql.waiting import UNEXPIRED
-from scheduler_svc.domain.dispatch import URGENT_REFILL_LIMIT
+from scheduler_svc.domain.dispatch import QUEUES, URGENT_REFILL_LIMIT
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Grant, LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
@@ -55,9 +55,9 @@ _SLOTS = "cardinality(CAST(:worker_id AS text[]))"
 _READY = "task_key, priority, tag, account_id, attempt, timeout_ms, ready_time"
 _WAIT = "CAST(extract(epoch FROM now() - since) AS float8)"
 AGED_ORDER = "effective DESC, since, priority DESC, tag, task_key"
-AGED_HEAD = f"""
+_AGED_HEAD = f"""
     seen AS MATERIALIZED (
-        SELECT w.* FROM generate_series({MAX_PRIORITY}, {MIN_PRIORITY}, -1) AS p(priority), LATERAL (
+        SELECT w.* FROM {{queues}} AS p(priority), LATERAL (
             SELECT priority, tag, task_key, ready_time FROM ready AS r
             WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")} AND {UNEXPIRED}
             ORDER BY r.priority DESC, r.tag, r.task_key
@@ -69,11 +69,12 @@ AGED_HEAD = f"""
     ),
     ranked AS MATERIALIZED (
         SELECT priority, tag, task_key, since,
-            least({MAX_PRIORITY}, priority + floor(greatest(0, {_WAIT}) / CAST(:aging AS float8))) AS effective, last
-        FROM pulled ORDER BY {AGED_ORDER}
+            least({MAX_PRIORITY}, (priority & {QUEUES - 1}) + floor(greatest(0, {_WAIT}) / CAST(:aging AS float8)))
+                AS effective, last{{turn}}
+        FROM pulled ORDER BY {{order}}
     ),
     head AS MATERIALIZED (
-        SELECT w.*, effective, since FROM ranked AS o, LATERAL (
+        SELECT w.*, o.effective, o.since{{turns}} FROM ranked AS o, LATERAL (
             SELECT * FROM (
                 SELECT {_READY} FROM ready AS r WHERE r.task_key = o.task_key AND r.tag IS NOT NULL AND {UNEXPIRED}
                 ORDER BY r.task_key FOR UPDATE SKIP LOCKED) AS itself
@@ -86,7 +87,20 @@ AGED_HEAD = f"""
                 LIMIT {_SLOTS} FOR UPDATE SKIP LOCKED) AS behind) AS w
         LIMIT (SELECT CASE WHEN going THEN {_SLOTS} ELSE 0 END FROM dispatch)
     )"""
+_PRIORITIES = f"generate_series({MAX_PRIORITY}, {MIN_PRIORITY}, -1)"
+AGED_HEAD = _AGED_HEAD.format(queues=_PRIORITIES, turn="", turns="", order=AGED_ORDER)
 """The CTEs up to `head`, in the order `AGED_ORDER`; `:aging`: seconds of wait that raise the priority by one."""
+# Queues of one priority take turns, in an order that each claim draws: their tags are of different virtual times, and
+# by age the queue of one account with an old backlog would always be first.
+_ROUTED_ORDER = "effective DESC, turn, draw, tag, task_key"
+_ROUTED_HEAD = _AGED_HEAD.format(
+    queues=f"""(SELECT s.selector_id * {QUEUES} + p.priority
+            FROM unnest(CAST(:selectors AS smallint[])) AS s(selector_id), {_PRIORITIES} AS p(priority))""",
+    turn=", row_number() OVER (PARTITION BY priority ORDER BY tag, task_key) AS turn, random() AS draw",
+    turns=", o.turn, o.draw",
+    order=_ROUTED_ORDER,
+)
+"""The same for the queues of several worker selectors."""
 
 UNLOCKED = f"pg_try_advisory_xact_lock_shared({AdvisoryLock.DISPATCH.key})"
 """The first condition of a claim. A pause of everything waits for claims in progress; later claims do not wait for it.
@@ -227,7 +241,7 @@ _CLAIM = f"""
         {NULL_BRIEF}
     UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id,
-        g.priority, g.timeout_ms, p.labels, t.auto_approve,
+        CAST(g.priority & {QUEUES - 1} AS smallint), g.timeout_ms, p.labels, t.auto_approve,
         coalesce(t.lease_end = {LeaseEnd.FAILED} AND t.worker_id <> g.worker_id, false),
         greatest(CAST(extract(epoch FROM now() - g.ready_time) AS float8), 0), p.traceparent, p.tracestate, {BRIEF}
     FROM grants AS g, {payload("g")}, {task("g", "t")}
@@ -237,6 +251,8 @@ CLAIM = sa.text(_CLAIM.format(head=_HEAD, order="priority DESC, tag, task_key"))
 """Leases the head of `ready` to open sessions, one task for each slot, with history and counts."""
 CLAIM_AGED = sa.text(_CLAIM.format(head=AGED_HEAD, order=AGED_ORDER))
 """The same where priorities rise with the wait; `:aging` is how many seconds a step up takes."""
+CLAIM_ROUTED = sa.text(_CLAIM.format(head=_ROUTED_HEAD, order=_ROUTED_ORDER))
+"""The same for workers whose labels match worker selectors: from the queues of all of `:selectors`."""
 
 
 def claimed_rows(rows: Sequence[Any]) -> Claimed:

@@ -26,8 +26,8 @@ import sqlalchemy as sa
 from scheduler_svc.database.batch import UnnestedRows, array
 from scheduler_svc.database.connections import AdvisoryLock
 from scheduler_svc.database.statements import Statements
-from scheduler_svc.domain.dispatch import MAX_WINDOW, REFILL_LIMIT, Starts
-from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY
+from scheduler_svc.dispatch.sql.selectors import ALL_QUEUES
+from scheduler_svc.domain.dispatch import MAX_WINDOW, QUEUES, REFILL_LIMIT, Starts
 from scheduler_svc.history.work import TagReservation
 
 ASSIGN_TAGS = sa.text(f"SELECT pg_advisory_xact_lock_shared({AdvisoryLock.FLOORS.key})")
@@ -52,9 +52,7 @@ _LOCK_OUT_TAGS = sa.text(f"SELECT pg_try_advisory_xact_lock({AdvisoryLock.FLOORS
 """Locks out transactions that assign tags, if none does."""
 _RAISE_FLOORS = sa.text(f"""
     INSERT INTO ready_floors AS f (priority, tag)
-    SELECT priority, tag FROM (
-        SELECT p.priority, {virtual_time("p.priority")} AS tag
-        FROM generate_series({MIN_PRIORITY}, {MAX_PRIORITY}) AS p(priority)) AS p
+    SELECT priority, tag FROM (SELECT p.priority, {virtual_time("p.priority")} AS tag FROM {ALL_QUEUES}) AS p
     WHERE tag > {floor("p.priority")} AND tag > 0
     ON CONFLICT (priority) DO UPDATE SET tag = excluded.tag WHERE excluded.tag > f.tag
 """)
@@ -84,13 +82,16 @@ GROUPS = UnnestedRows(account_id="bigint", priority="smallint", count="integer",
 """How many tasks of each account and priority become ready."""
 _PRIORITIES = 16
 """More than there are: an account's groups are numbered from this many times its id on."""
+_NO_COUNT = _PRIORITIES - 1
+"""The number of all of its groups with a worker selector: these get no tag, whatever their count."""
 
 
 def reserved(condition: str) -> str:
     """Returns, for WITH, `reserved`: a row for each of `GROUPS`; empty unless `condition` holds.
 
     A row that is there finds its count by a binary search in the ascending numbers of the groups: a join would read all
-    groups for each row.
+    groups for each row. Tasks with a worker selector get no tag, as if their account was closed: admission gives them
+    one once a worker is there.
     """
     return f"""
         clock AS MATERIALIZED (
@@ -99,7 +100,7 @@ def reserved(condition: str) -> str:
         ),
         becoming_ready AS MATERIALIZED (
             SELECT r.account_id, r.priority, r.count, a.weight, clock.now,
-                a.max_concurrent_tasks > 0 OR a.max_starts_per_minute > 0
+                r.priority >= {QUEUES} OR a.max_concurrent_tasks > 0 OR a.max_starts_per_minute > 0
                     OR EXISTS (SELECT FROM pauses AS p WHERE p.account_id = a.account_id) AS closed
             FROM {GROUPS.source} JOIN accounts AS a USING (account_id) JOIN clock USING (priority) WHERE {condition}
         ),
@@ -120,8 +121,8 @@ def reserved(condition: str) -> str:
                     FROM (
                         SELECT a.weight, clock.now, greatest(clock.now, s.finish) AS start,
                             (CAST(:count AS integer[]))[width_bucket(
-                                excluded.account_id * {_PRIORITIES} + excluded.priority, CAST(:number AS bigint[])
-                            )] AS count
+                                excluded.account_id * {_PRIORITIES} + least(excluded.priority, {_NO_COUNT}),
+                                CAST(:number AS bigint[]))] AS count
                         FROM clock, accounts AS a
                         WHERE clock.priority = excluded.priority AND a.account_id = excluded.account_id
                     ) AS r
@@ -135,7 +136,7 @@ def reserved(condition: str) -> str:
 def bind_counts(counts: Mapping[tuple[int, int], int]) -> dict[str, str]:
     """Returns the parameters of `reserved` for these numbers of tasks by (account, priority); a number may be 0."""
     rows = [
-        (account_id, priority, count, account_id * _PRIORITIES + priority)
+        (account_id, priority, count, account_id * _PRIORITIES + min(priority, _NO_COUNT))
         for (account_id, priority), count in sorted(counts.items())
     ]
     return GROUPS.bind(rows)

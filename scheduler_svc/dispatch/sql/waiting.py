@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from scheduler_svc.database.batch import Insert, UnnestedRows, array
 from scheduler_svc.database.statements import Statements, leased, task
+from scheduler_svc.dispatch.sql.selectors import ALL_QUEUES
 from scheduler_svc.dispatch.sql.tags import ASSIGN_TAGS, bind_counts, floor, reservations, reserved
-from scheduler_svc.domain.dispatch import QueueHead
-from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY
+from scheduler_svc.domain.dispatch import QUEUES, QueueHead
 from scheduler_svc.history.work import DelayedRow, DequeuedTask, ReadyRow, TagReservation
 
 UNEXPIRED = "(r.expire_time IS NULL OR r.expire_time > now())"
@@ -150,12 +150,12 @@ _REMOVE_DELAYED_NEXT = sa.text(_removal("delayed", _NEXT_KEYS))
 _KEEP_READY_TIME = sa.text("UPDATE ready SET ready_time = :ready_time WHERE task_key = :task_key")
 """Stores since when a task is ready that was taken out of `ready` and put back."""
 _READ_HEADS = sa.text(f"""
-    SELECT p.priority, h.n, h.wait FROM generate_series({MIN_PRIORITY}, {MAX_PRIORITY}) AS p(priority), LATERAL (
+    SELECT p.priority & {QUEUES - 1}, least(sum(h.n), :limit)::bigint, max(h.wait) FROM {ALL_QUEUES}, LATERAL (
         SELECT count(*) AS n, coalesce(CAST(extract(epoch FROM now() - min(ready_time)) AS float8), 0) AS wait FROM (
             SELECT ready_time FROM ready AS r
             WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")}
             ORDER BY r.priority DESC, r.tag, r.task_key LIMIT :limit) AS head) AS h
-    ORDER BY p.priority
+    GROUP BY p.priority & {QUEUES - 1} ORDER BY 1
 """)
 """Counts the first tasks of each priority that may be claimed, and reads the wait of the oldest of them."""
 # A task with a revoked lease stays delayed until that lease is gone.

@@ -23,9 +23,10 @@ import sqlalchemy as sa
 from scheduler_svc.database.batch import UnnestedRows, array
 from scheduler_svc.database.statements import Pipeline, Statements
 from scheduler_svc.dispatch.rows import AccountQueue, FlowMark
+from scheduler_svc.dispatch.sql.selectors import served
 from scheduler_svc.dispatch.sql.tags import ASSIGN_TAGS, floor, virtual_time
 from scheduler_svc.domain.account import ALL_ACCOUNTS
-from scheduler_svc.domain.dispatch import Flow, Load, StartQuota, Starts
+from scheduler_svc.domain.dispatch import MAX_QUEUE, QUEUES, Flow, Load, StartQuota, Starts
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY, READY
 from scheduler_svc.history.sql import unfolded
@@ -76,14 +77,15 @@ _WAITLIST_SQL = f"""
         (SELECT count(*) FROM ready AS w WHERE {_TAGGED.format(**_OF_SHARE)}) AS tagged,
         (SELECT count(*) FROM (
             SELECT FROM ready AS w WHERE {_UNTAGGED.format(**_OF_SHARE)}
-            ORDER BY w.account_id, w.priority, w.task_key LIMIT :count_limit) AS w) AS untagged{{waits}}
+            ORDER BY w.account_id, w.priority, w.task_key LIMIT :count_limit) AS w) AS untagged,
+        {served("s.priority", "interval '10 minutes'")} AS served{{waits}}
     FROM a LEFT JOIN LATERAL (
         SELECT tagged, times, counts FROM start_quotas AS x
         WHERE x.account_id = a.account_id AND a.max_starts_per_minute > 0 OFFSET 0) AS q ON true,
     LATERAL (
         SELECT account_id, priority, finish FROM shares AS x
         WHERE (x.account_id, x.priority) >= (a.account_id, {MIN_PRIORITY})
-            AND (x.account_id, x.priority) <= (a.account_id, {MAX_PRIORITY})
+            AND (x.account_id, x.priority) <= (a.account_id, {MAX_QUEUE})
         ORDER BY x.account_id DESC, x.priority DESC OFFSET 0) AS s
 """
 _WAITLIST = sa.text(_WAITLIST_SQL.format(waits=""))
@@ -164,12 +166,13 @@ _RENEW_TAGS = sa.text(f"""
 """Assigns new tags to all tasks that have one, in the same order."""
 
 _MARKS = UnnestedRows(priority="smallint", backlog="boolean", refill="float8")
+_CLOSED = f"(CAST(:closed AS boolean) OR r.priority >= {QUEUES})"
 _MARK_PRIORITIES = sa.text(f"""
-    UPDATE shares AS s SET backlog = r.backlog, closed = CAST(:closed AS boolean), refill = r.refill
+    UPDATE shares AS s SET backlog = r.backlog, closed = {_CLOSED}, refill = r.refill
     FROM {_MARKS.source}
     WHERE (s.account_id, s.priority) >= (CAST(:account_id AS bigint), r.priority)
         AND (s.account_id, s.priority) <= (CAST(:account_id AS bigint), r.priority)
-        AND (s.backlog, s.closed, s.refill) IS DISTINCT FROM (r.backlog, CAST(:closed AS boolean), r.refill)
+        AND (s.backlog, s.closed, s.refill) IS DISTINCT FROM (r.backlog, {_CLOSED}, r.refill)
 """)
 """Stores the backlog and refill tag of an account's priorities, and whether it is closed."""
 

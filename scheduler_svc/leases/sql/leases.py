@@ -5,6 +5,7 @@ Fences are random, so that no lease that is granted after a restore from a backu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from scheduler_svc.database.batch import UnnestedRows, array
 from scheduler_svc.database.statements import Pipeline, Statements, account_filter, leased, payload, task
 from scheduler_svc.dispatch.rows import Claimed
-from scheduler_svc.dispatch.sql.claim import CLAIM, CLAIM_AGED, SLOTS, claimed_rows
+from scheduler_svc.dispatch.sql.claim import CLAIM, CLAIM_AGED, CLAIM_ROUTED, SLOTS, claimed_rows
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import TITLE_LENGTH, CompletedTask
 from scheduler_svc.domain.ids import LeaseRef
@@ -264,13 +265,20 @@ class Leases(Statements):
         super().__init__(session)
         self._aging = aging
 
-    def claim(self, slots: Sequence[tuple[str, int]], ttl: float) -> Claimed:
+    def claim(self, slots: Sequence[tuple[str, int]], ttl: float, selectors: Sequence[int] = ()) -> Claimed:
         """Moves the head of `ready` to leases: one for each of these slots whose session is open, in order.
 
-        A slot is a worker with its session. What it returns is committed: it is a transaction alone.
+        A slot is a worker with its session, whose labels match these worker selectors. What it returns is committed:
+        it is a transaction alone.
         """
-        statement, aging = (CLAIM_AGED, {"aging": self._aging}) if self._aging else (CLAIM, {})
-        result = self._session.execute_and_commit(statement, SLOTS.bind(slots) | {"ttl": ttl} | aging)
+        parameters: dict[str, object] = SLOTS.bind(slots) | {"ttl": ttl}
+        if selectors:
+            aging, numbers = self._aging or math.inf, array("smallint", [0, *selectors])
+            statement, parameters = CLAIM_ROUTED, parameters | {"aging": aging, "selectors": numbers}
+        else:
+            statement, aged = (CLAIM_AGED, {"aging": self._aging}) if self._aging else (CLAIM, {})
+            parameters |= aged
+        result = self._session.execute_and_commit(statement, parameters)
         return claimed_rows(result.fetchall())
 
     def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, LiveLease]:

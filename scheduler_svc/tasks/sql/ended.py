@@ -13,6 +13,7 @@ from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.worker import AttemptCount, RunningAttempt
 from scheduler_svc.leases.rows import TaskRow
+from scheduler_svc.tasks.sql.cleaned import KEEP
 from scheduler_svc.tasks.sql.tasks import DECISION_COLUMNS, task_row
 
 _THESE = "t.task_key = ANY(CAST(:keys AS bigint[]))"
@@ -60,7 +61,7 @@ _OWN_REQUEST = f"""
         WHERE x.account_id = t.account_id AND x.request_id = p.request_id AND x.task_key = t.task_key OFFSET 0) AS own
     WHERE {_THESE} AND q.account_id = own.account_id AND q.request_id = own.request_id
 """
-_KEEP_FOR_REQUESTS = sa.text(f"UPDATE request_ids AS q SET cleaned_task = to_jsonb(t) {_OWN_REQUEST}")
+_KEEP_FOR_REQUESTS = sa.text(f"UPDATE request_ids AS q SET {KEEP} {_OWN_REQUEST}")
 """Keeps the last state of tasks for their request ids."""
 # Watchers learn which moves are deleted. `+ 0`: a task's last number is read from its own history, not from the index
 # of all histories. The tasks are locked, so their histories do not grow meanwhile.
@@ -87,7 +88,7 @@ _DELETE_TASKS = sa.text("""
 _FORGET_REQUESTS = sa.text(f"""
     DELETE FROM request_ids WHERE (account_id, request_id) IN (
         SELECT account_id, request_id FROM request_ids
-        WHERE cleaned_task IS NOT NULL AND create_time >= coalesce(CAST(:since AS timestamptz), '-infinity')
+        WHERE end_time IS NOT NULL AND create_time >= coalesce(CAST(:since AS timestamptz), '-infinity')
             AND create_time < now() - {_REMEMBERED}
         ORDER BY create_time LIMIT :limit FOR UPDATE SKIP LOCKED)
     RETURNING create_time

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.database.batch import UnnestedRows, array
 from scheduler_svc.database.statements import EACH_ACCOUNT, Page, Statements, accounts, payload
+from scheduler_svc.dispatch.sql.selectors import served
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.domain.lifecycle import ENDED, RetryBackoff, Status
@@ -21,6 +22,7 @@ from scheduler_svc.domain.task import AttemptProgress, EndPlace, Task, TaskError
 from scheduler_svc.schema.payloads import BRIEF, BRIEF_WIDTH, LISTED_BRIEF, brief
 from scheduler_svc.tasks.rows import FoundTasks, WaitsFor
 from scheduler_svc.tasks.sql import lists
+from scheduler_svc.tasks.sql.cleaned import CLEANED_TASK
 from scheduler_svc.tasks.sql.lists import ListQuery, Span
 
 _COLUMNS = """
@@ -32,7 +34,7 @@ _COLUMNS = """
     coalesce(l.worker_id, t.worker_id, '') AS worker_id, l.percent, l.step, l.message, t.error, t.content_id,
     p.labels, coalesce(p.request_id, '') AS request_id, l.fence,
     t.initial_backoff_ms, t.backoff_multiplier, t.max_backoff_ms, t.schedule_id, p.regenerates_content_id,
-    t.expire_time, p.unique_key, p.unique_for_ms, p.traceparent, p.tracestate
+    t.expire_time, p.unique_key, p.unique_for_ms, p.traceparent, p.tracestate, p.worker_selector
 """
 # A revoked lease only bars its task; it is not the task's any more.
 _SOURCE = f"""
@@ -52,13 +54,14 @@ _GET_LISTED = sa.text(f"SELECT {_LISTED} {_SOURCE} {_THESE}")
 _REQUESTS = UnnestedRows(account_id="bigint", request_id="text")
 _CLEANED_UP = sa.text(f"""
     SELECT {_WHOLE} FROM {_REQUESTS.source} JOIN request_ids AS q USING (account_id, request_id),
-        LATERAL jsonb_populate_record(CAST(NULL AS tasks), q.cleaned_task) AS t
+        LATERAL {CLEANED_TASK} AS t
         LEFT JOIN task_payloads AS p ON false LEFT JOIN leases AS l ON false
-    WHERE q.cleaned_task IS NOT NULL
+    WHERE q.end_time IS NOT NULL
 """)
 """Reads deleted tasks as their request ids keep them."""
 
-_WAITS_FOR = sa.text("""
+_QUEUE = "coalesce((SELECT r.priority FROM ready AS r WHERE r.task_key = t.task_key), 0)"
+_WAITS_FOR = sa.text(f"""
     SELECT (SELECT cause FROM delayed WHERE task_key = :task_key),
         (SELECT count(*) FROM (
             SELECT FROM leases AS l WHERE l.account_id = a.account_id LIMIT nullif(a.max_concurrent_tasks, 0)) AS l
@@ -73,6 +76,7 @@ _WAITS_FOR = sa.text("""
         EXISTS (SELECT FROM pauses AS p WHERE p.account_id IN (0, a.account_id) AND p.by_operator),
         (SELECT budget_until FROM pauses AS p WHERE p.account_id = a.account_id),
         EXISTS (SELECT FROM workers WHERE connected AND heartbeat_time > now() - make_interval(secs => :ttl)),
+        {served(_QUEUE, "make_interval(secs => :ttl)")},
         (SELECT due_time FROM delayed WHERE task_key = :task_key)
     FROM tasks AS t JOIN accounts AS a USING (account_id) WHERE t.task_key = :task_key
 """)
@@ -281,5 +285,6 @@ def _task(row: Any) -> Task:
         expire_time=row.expire_time,
         unique_key=row.unique_key or "",
         unique_for=timedelta(milliseconds=row.unique_for_ms or 0),
+        worker_selector=row.worker_selector or {},
         trace=TraceContext(row.traceparent, row.tracestate or "") if row.traceparent else None,
     )

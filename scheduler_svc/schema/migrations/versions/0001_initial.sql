@@ -156,6 +156,7 @@ CREATE TABLE task_payloads (
     unique_for_ms BIGINT,
     traceparent TEXT,
     tracestate TEXT,
+    worker_selector JSONB,
     CONSTRAINT task_payloads_pkey PRIMARY KEY (task_key)
 ) WITH (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 50000);
 COMMENT ON TABLE task_payloads IS 'What a task''s submit says: written once, apart from its state.';
@@ -173,6 +174,22 @@ COMMENT ON COLUMN task_payloads.unique_key IS 'No other open task of its account
 COMMENT ON COLUMN task_payloads.unique_for_ms IS 'How long after its submit a submit with its unique key returns it, open or not, in milliseconds.';
 COMMENT ON COLUMN task_payloads.traceparent IS 'The span that its attempts follow, as W3C Trace Context writes it.';
 COMMENT ON COLUMN task_payloads.tracestate IS 'Of that span, as W3C Trace Context writes it.';
+COMMENT ON COLUMN task_payloads.worker_selector IS 'The labels that its worker must have; null: any worker may run it.';
+
+CREATE TABLE worker_selectors (
+    selector_id SMALLINT NOT NULL,
+    digest BYTEA NOT NULL,
+    labels JSONB NOT NULL,
+    account_id BIGINT NOT NULL,
+    CONSTRAINT worker_selectors_pkey PRIMARY KEY (selector_id),
+    CONSTRAINT worker_selectors_digest UNIQUE (digest),
+    CONSTRAINT worker_selectors_id CHECK (selector_id BETWEEN 1 AND 2000)
+);
+COMMENT ON TABLE worker_selectors IS 'The worker selectors of open tasks: each has queues of its own. One that no open task has is deleted after a while.';
+COMMENT ON COLUMN worker_selectors.selector_id IS 'Its number, which is in the priorities of its queues.';
+COMMENT ON COLUMN worker_selectors.digest IS 'A hash of its labels.';
+COMMENT ON COLUMN worker_selectors.labels IS 'The labels that a worker must have.';
+COMMENT ON COLUMN worker_selectors.account_id IS 'Whose task was the first to have it: an account may have so many.';
 
 CREATE TABLE task_labels (
     name TEXT NOT NULL,
@@ -191,17 +208,33 @@ CREATE TABLE request_ids (
     task_key BIGINT NOT NULL,
     fingerprint BYTEA NOT NULL,
     create_time TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    cleaned_task JSONB,
+    submit_time TIMESTAMP WITH TIME ZONE,
+    start_time TIMESTAMP WITH TIME ZONE,
+    end_time TIMESTAMP WITH TIME ZONE,
+    content_id BIGINT,
+    attempt INTEGER,
+    fence INTEGER,
+    status SMALLINT,
+    worker_id TEXT,
+    rest JSONB,
     CONSTRAINT request_ids_pkey PRIMARY KEY (account_id, request_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 50000);
-CREATE INDEX request_ids_cleaned ON request_ids (create_time) WHERE cleaned_task IS NOT NULL;
-COMMENT ON TABLE request_ids IS 'The submits that named a request id: one that is sent again gets the same task.';
+CREATE INDEX request_ids_cleaned ON request_ids (create_time) WHERE end_time IS NOT NULL;
+COMMENT ON TABLE request_ids IS 'The submits that named a request id: one that is sent again gets the same task. Most rows are of tasks that were cleaned up, so they are narrow.';
 COMMENT ON COLUMN request_ids.account_id IS 'The account.';
 COMMENT ON COLUMN request_ids.request_id IS 'What the submit was called.';
 COMMENT ON COLUMN request_ids.task_key IS 'The task: in hexadecimal its id without ''task-''. The upper bits are the time of the submit.';
 COMMENT ON COLUMN request_ids.fingerprint IS 'Of the submit: another one by this id is refused.';
 COMMENT ON COLUMN request_ids.create_time IS 'When it was created.';
-COMMENT ON COLUMN request_ids.cleaned_task IS 'The row of tasks as it last stood, once the task was cleaned up.';
+COMMENT ON COLUMN request_ids.submit_time IS 'Of the task as it last stood, like the columns that follow; null: it is there.';
+COMMENT ON COLUMN request_ids.start_time IS 'When the CLI of its last lease started.';
+COMMENT ON COLUMN request_ids.end_time IS 'When the task ended; null: it has not been cleaned up.';
+COMMENT ON COLUMN request_ids.content_id IS 'What it wrote.';
+COMMENT ON COLUMN request_ids.attempt IS 'Its last lease; 0: none.';
+COMMENT ON COLUMN request_ids.fence IS 'Of its last lease.';
+COMMENT ON COLUMN request_ids.status IS 'Its status, as in tasks.';
+COMMENT ON COLUMN request_ids.worker_id IS 'Who had its last lease.';
+COMMENT ON COLUMN request_ids.rest IS 'What else its row in tasks had that few have; null: nothing.';
 
 CREATE TABLE unique_keys (
     account_id BIGINT NOT NULL,
@@ -230,7 +263,7 @@ CREATE TABLE shares (
 CREATE INDEX shares_finish ON shares (priority, finish);
 COMMENT ON TABLE shares IS 'The fair order: what each account was last given of each priority.';
 COMMENT ON COLUMN shares.account_id IS 'The account.';
-COMMENT ON COLUMN shares.priority IS '10 is first, 1 last.';
+COMMENT ON COLUMN shares.priority IS '10 is first, 1 last; of a task with a worker selector, 16 times its selector_id is added.';
 COMMENT ON COLUMN shares.finish IS 'The tag that its last task got.';
 COMMENT ON COLUMN shares.tagged IS 'Of the last tasks that became ready, how many got a tag: so the statement that decides it can say so.';
 COMMENT ON COLUMN shares.backlog IS 'Whether some wait without a tag: no later one may overtake them.';
@@ -255,7 +288,7 @@ CREATE INDEX ready_tags ON ready (account_id, priority, tag) WHERE tag IS NOT NU
 CREATE INDEX ready_expiry ON ready (expire_time, task_key) WHERE expire_time IS NOT NULL;
 COMMENT ON TABLE ready IS 'The pending tasks that are due. With a tag one may be claimed; without, it waits for its account''s turn.';
 COMMENT ON COLUMN ready.task_key IS 'The task: in hexadecimal its id without ''task-''. The upper bits are the time of the submit.';
-COMMENT ON COLUMN ready.priority IS '10 is first, 1 last.';
+COMMENT ON COLUMN ready.priority IS '10 is first, 1 last; of a task with a worker selector, 16 times its selector_id is added.';
 COMMENT ON COLUMN ready.tag IS 'Its place in the fair order: of a priority, the lowest is claimed first; null: it may not be claimed yet.';
 COMMENT ON COLUMN ready.account_id IS 'The account.';
 COMMENT ON COLUMN ready.attempt IS 'The number of the attempt that a claim begins.';
@@ -283,7 +316,7 @@ CREATE TABLE ready_floors (
     CONSTRAINT ready_floors_pkey PRIMARY KEY (priority)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE ready_floors IS 'Nothing of a priority that can be claimed has a lower tag; no row: a priority that never had a floor.';
-COMMENT ON COLUMN ready_floors.priority IS '10 is first, 1 last.';
+COMMENT ON COLUMN ready_floors.priority IS '10 is first, 1 last; of a task with a worker selector, 16 times its selector_id is added.';
 COMMENT ON COLUMN ready_floors.tag IS 'Nothing that can be claimed has a lower one.';
 
 CREATE TABLE pauses (
@@ -317,7 +350,7 @@ CREATE INDEX delayed_due ON delayed (due_time, task_key);
 CREATE INDEX delayed_expiry ON delayed (expire_time, task_key) WHERE expire_time IS NOT NULL;
 COMMENT ON TABLE delayed IS 'The pending tasks that wait for a time.';
 COMMENT ON COLUMN delayed.task_key IS 'The task: in hexadecimal its id without ''task-''. The upper bits are the time of the submit.';
-COMMENT ON COLUMN delayed.priority IS '10 is first, 1 last.';
+COMMENT ON COLUMN delayed.priority IS '10 is first, 1 last; of a task with a worker selector, 16 times its selector_id is added.';
 COMMENT ON COLUMN delayed.tag IS 'The place that it had in the fair order, if it was ready before.';
 COMMENT ON COLUMN delayed.account_id IS 'The account.';
 COMMENT ON COLUMN delayed.attempt IS 'The number of the attempt that comes next.';
@@ -362,7 +395,7 @@ COMMENT ON COLUMN leases.status IS '2 submitted, 3 processing.';
 COMMENT ON COLUMN leases.revoked IS 'Whether it has ended for the task; the row stays until its worker has let go of it.';
 COMMENT ON COLUMN leases.named IS 'Of a revoked lease: whether a later heartbeat has named it. It ends with the next one that does not.';
 COMMENT ON COLUMN leases.account_id IS 'The account.';
-COMMENT ON COLUMN leases.priority IS '10 is first, 1 last.';
+COMMENT ON COLUMN leases.priority IS '10 is first, 1 last; of a task with a worker selector, 16 times its selector_id is added.';
 COMMENT ON COLUMN leases.tag IS 'The place that the task had in the fair order.';
 COMMENT ON COLUMN leases.timeout_ms IS 'Milliseconds that an attempt may run.';
 COMMENT ON COLUMN leases.claim_time IS 'When it was granted.';
@@ -1166,7 +1199,7 @@ INSERT INTO deployment (cell) VALUES (NULL);
 -- schedulers' own is not in the database.
 CREATE VIEW v_running AS
         SELECT 'task-' || lpad(to_hex(l.task_key), 16, '0') AS task_id, l.account_id, a.name AS account,
-            CASE l.status WHEN 2 THEN 'submitted' WHEN 3 THEN 'processing' END AS status, l.priority, l.worker_id, l.attempt,
+            CASE l.status WHEN 2 THEN 'submitted' WHEN 3 THEN 'processing' END AS status, t.priority, l.worker_id, l.attempt,
             l.claim_time AS submit_time, l.start_time,
             l.accept_time + l.timeout_ms * interval '1 millisecond' AS timeout_time,
             l.expire_time AS lease_expire_time, l.percent, l.step, l.message, t.retry_count, t.max_retries, p.topic
@@ -1181,7 +1214,7 @@ CREATE VIEW v_running AS
 COMMENT ON VIEW v_running IS 'For people; a later version may change or replace it. The attempts that a worker holds, as GetTask shows them; the oldest lease first.';
 
 CREATE VIEW v_waiting AS
-        SELECT 'task-' || lpad(to_hex(w.task_key), 16, '0') AS task_id, w.account_id, a.name AS account, w.priority, r.pending_reason,
+        SELECT 'task-' || lpad(to_hex(w.task_key), 16, '0') AS task_id, w.account_id, a.name AS account, t.priority, r.pending_reason,
             CASE
                 WHEN w.cause = 3 THEN 'its former attempt, which its worker has not let go of'
                 WHEN r.pending_reason = 'backoff' THEN 'the time before its next attempt'
@@ -1193,6 +1226,8 @@ CREATE VIEW v_waiting AS
                 WHEN r.pending_reason = 'budget' THEN 'the next month: the budget of its account is used up'
                 WHEN r.pending_reason = 'paused' THEN 'contentgen dispatch resume: dispatch is paused'
                 WHEN r.pending_reason = 'no_workers' THEN 'a worker: none is connected'
+                WHEN r.pending_reason = 'no_matching_worker'
+                    THEN 'a worker with the labels ' || CAST(p.worker_selector AS text) || ': none is connected'
                 ELSE 'a free slot, or its turn'
             END AS waits_for,
             coalesce(w.ready_time, (SELECT max(e.event_time) FROM task_events AS e WHERE e.task_key = w.task_key))
@@ -1227,6 +1262,11 @@ CREATE VIEW v_waiting AS
                 WHEN a.at_quota THEN 'rate_limit'
                 WHEN a.paused THEN 'paused'
                 WHEN a.stopped THEN 'budget'
+                WHEN w.priority > 15 AND NOT EXISTS (
+                    SELECT FROM workers AS k JOIN worker_selectors AS x ON k.labels @> x.labels
+                    WHERE x.selector_id = w.priority >> 4 AND k.connected AND NOT (k.draining OR k.desired_drain)
+                        AND k.heartbeat_time > now() - interval '2 minutes')
+                    THEN 'no_matching_worker'
                 WHEN EXISTS (SELECT FROM workers WHERE connected AND heartbeat_time > now() - interval '2 minutes')
                     THEN 'all_slots_busy'
                 ELSE 'no_workers'
