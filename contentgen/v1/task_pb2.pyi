@@ -102,6 +102,10 @@ class _PendingReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pending
     """Its account has had as many attempts started within the last 60 seconds as `max_starts_per_minute` allows."""
     PENDING_REASON_PAUSED: _PendingReason.ValueType  # 4
     """Dispatch is paused, of its account or of everything."""
+    PENDING_REASON_BUDGET: _PendingReason.ValueType  # 8
+    """The contents of its account have cost as much in this month (UTC) as `max_cost_per_month`, and its `budget_mode` is
+    hard. `next_attempt_time` is the end of the month.
+    """
     PENDING_REASON_NO_MATCHING_WORKER: _PendingReason.ValueType  # 9
     """No worker is connected, and taking tasks, whose labels match its `worker_selector`."""
     PENDING_REASON_NO_WORKERS: _PendingReason.ValueType  # 5
@@ -129,6 +133,10 @@ PENDING_REASON_RATE_LIMIT: PendingReason.ValueType  # 7
 """Its account has had as many attempts started within the last 60 seconds as `max_starts_per_minute` allows."""
 PENDING_REASON_PAUSED: PendingReason.ValueType  # 4
 """Dispatch is paused, of its account or of everything."""
+PENDING_REASON_BUDGET: PendingReason.ValueType  # 8
+"""The contents of its account have cost as much in this month (UTC) as `max_cost_per_month`, and its `budget_mode` is
+hard. `next_attempt_time` is the end of the month.
+"""
 PENDING_REASON_NO_MATCHING_WORKER: PendingReason.ValueType  # 9
 """No worker is connected, and taking tasks, whose labels match its `worker_selector`."""
 PENDING_REASON_NO_WORKERS: PendingReason.ValueType  # 5

@@ -87,6 +87,8 @@ _RETIRE_OWN = sa.text(f"""
 """Makes locked assets that are no other account's incomplete, and due for deletion."""
 _UNCOUNT = sa.text(f"DELETE FROM account_assets WHERE account_id = :account_id AND {_THESE}")
 """Counts assets no more for an account."""
+_DISOWN_SELECTORS = sa.text("UPDATE worker_selectors SET account_id = 0 WHERE account_id = :account_id")
+"""Forgets who was the first to use worker selectors: others may use them, and what nobody uses goes by itself."""
 # Watchers of all accounts have to learn of it, too, when that account's row is gone.
 _KEEP_MARK = sa.text("""
     INSERT INTO cleaned_events AS c (account_id, seq) SELECT 0, seq FROM cleaned_events WHERE account_id = :account_id
@@ -195,6 +197,9 @@ class Holdings(Statements):
     def count(self, account_id: int) -> dict[str, int]:
         """Returns how many rows of each table are the account's, of those that have any."""
         return {name: n for name, n in self._rows(_count(), account_id=account_id) if n}
+
+    def disown_selectors(self, account_id: int) -> None:
+        self._run(_DISOWN_SELECTORS, account_id=account_id)
 
     def end_webhooks(self, account_id: int) -> None:
         self._run(_END_WEBHOOKS, account_id=account_id)

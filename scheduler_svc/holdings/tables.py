@@ -55,6 +55,7 @@ _STAYS = frozenset(
         "task_counts",
         "webhook_deliveries",
         "webhooks",
+        "worker_selectors",
     }
 )
 """Tables that a move leaves: the audit, what has secrets, and what a deployment works out or decides for itself."""

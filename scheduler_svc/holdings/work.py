@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from scheduler_svc.accounts.work import update_account
 from scheduler_svc.assets.objects import claim_store
 from scheduler_svc.assets.work import StoredFile
+from scheduler_svc.dispatch.routing import queues_of_ended
 from scheduler_svc.dispatch.work import pause_dispatch
 from scheduler_svc.domain.account import ALL_ACCOUNTS, Account, AccountChange
 from scheduler_svc.domain.content import Media
+from scheduler_svc.domain.dispatch import priority_of
 from scheduler_svc.domain.errors import AssetStoreUnavailable, InvalidState, NotFound, ResourceExists
 from scheduler_svc.history.work import Ledger, ReadyRow
 from scheduler_svc.holdings.archive import Archive
@@ -88,6 +90,7 @@ def retire_assets(tx: Tx, account_id: int) -> int:
 def delete_rest(tx: Tx, account_id: int) -> int:
     """Deletes rows of the other tables; returns how many. What webhooks name goes before them, the account last."""
     tx.holdings.keep_mark(account_id)
+    tx.holdings.disown_selectors(account_id)
     rest = sorted(countable(), key=lambda table: (table.name == "accounts", table.by == OWN, table.name))
     return tx.holdings.delete(rest, account_id, MAX_BATCH)
 
@@ -130,7 +133,7 @@ def receive(tx: Tx, archive: Archive, assets: Iterable[StoredAsset], store_id: s
             continue
         counts[table.name] = _store_rows(tx, archive, table)
         if table.name == "accounts":
-            _settle_account(tx, account_id, paused="pauses" in archive.columns and any(archive.lines("pauses")))
+            _settle_account(tx, account_id, paused=_is_paused(archive))
     for status, n in tx.holdings.task_counts(account_id).items():
         tx.counts.add({(account_id, status): n, (ALL_ACCOUNTS, status): n})
     counts |= {name: _enqueue(tx, archive, name) for name in _QUEUES if name in archive.columns}
@@ -185,13 +188,22 @@ def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
+def _is_paused(archive: Archive) -> bool:
+    """Returns whether somebody had paused it; a stop for its budget is decided anew."""
+    rows = map(json.loads, archive.lines("pauses") if "pauses" in archive.columns else ())
+    return any(row.get("by_operator", True) for row in rows)
+
+
 def _enqueue(tx: Tx, archive: Archive, name: str) -> int:
     """Lets tasks wait as they waited; a lease of theirs may bar none here."""
     count = 0
     for lines in _batches(archive.lines(name)):
         ledger = Ledger(tx, rolls_up=False)
-        for row in map(json.loads, lines):
-            place = ReadyRow(row["task_key"], row["priority"], None, row[OWN], row["attempt"], row["timeout_ms"])
+        rows = [json.loads(line) for line in lines]
+        queues = queues_of_ended(tx, {row["task_key"]: (row[OWN], priority_of(row["priority"])) for row in rows})
+        for row in rows:
+            key = row["task_key"]
+            place = ReadyRow(key, queues[key], None, row[OWN], row["attempt"], row["timeout_ms"])
             until = datetime.fromisoformat(row["due_time"]) if "due_time" in row else None
             expires = row.get("expire_time")
             ledger.enqueue(

@@ -102,6 +102,15 @@ class SignalRouter:
             self.dispatcher.selectors_changed()
         self.admission.on_commit(signals)
         self.waiters.wake(signals.ended)
+        self._order(signals)
+        self.polls.answered(signals.answered)
+        self.tails.order(signals.tailed)
+        self.tails.printed(signals.printed)
+        if signals.webhooks or signals.deliveries:
+            self.deliveries.hint(changed=signals.webhooks)
+
+    def _order(self, signals: CommitSignals) -> None:
+        """Tells workers whose streams are here what they are to do."""
         for worker_id, lease_id, reason in signals.cancelled:
             self.streams.send_order(worker_id, CancelLease(lease_id, reason))
         for worker_id in signals.drained:
@@ -110,11 +119,6 @@ class SignalRouter:
             self.streams.send_order(worker_id, ResizeOrder(slots))
         for worker_id, poll in signals.polled:
             self.streams.send_order(worker_id, PollOrder(poll))
-        self.polls.answered(signals.answered)
-        self.tails.order(signals.tailed)
-        self.tails.printed(signals.printed)
-        if signals.webhooks or signals.deliveries:
-            self.deliveries.hint(changed=signals.webhooks)
 
 
 def _log_stopped(attempt: StoppedAttempt) -> None:

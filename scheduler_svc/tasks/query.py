@@ -63,17 +63,15 @@ def explain_task(tx: Tx, task_key: int, lease_ttl: float) -> tuple[Task, Pending
 def _reason(waits: WaitsFor) -> PendingReason:
     if waits.cause in _REASON_OF_DELAY:
         return _REASON_OF_DELAY[waits.cause]
-    if waits.limit_reached:
-        return PendingReason.ACCOUNT_LIMIT
-    if waits.quota_used:
-        return PendingReason.RATE_LIMIT
-    if waits.paused:
-        return PendingReason.PAUSED
-    if waits.budget_until:
-        return PendingReason.BUDGET
-    if not waits.matched:
-        return PendingReason.NO_MATCHING_WORKER
-    return PendingReason.ALL_SLOTS_BUSY if waits.any_worker else PendingReason.NO_WORKERS
+    holds = {
+        PendingReason.ACCOUNT_LIMIT: waits.limit_reached,
+        PendingReason.RATE_LIMIT: waits.quota_used,
+        PendingReason.PAUSED: waits.paused,
+        PendingReason.BUDGET: waits.budget_until,
+        PendingReason.NO_MATCHING_WORKER: not waits.matched,
+        PendingReason.NO_WORKERS: not waits.any_worker,
+    }
+    return next((reason for reason, holds_it in holds.items() if holds_it), PendingReason.ALL_SLOTS_BUSY)
 
 
 _REASON_OF_DELAY = {BACKOFF: PendingReason.BACKOFF, SCHEDULED: PendingReason.SCHEDULED}
