@@ -113,6 +113,7 @@ verify: $(STAMP) ## check that generated files match their sources, and that no 
 	  for stubs in contentgen/v1 contentgen/keda; do \
 	    diff -ru -x __pycache__ -x __init__.py -x "*.proto" $$stubs "$$tmp/$$stubs" || exit 1; \
 	  done && echo 'the stubs match the protos'
+	@$(PY) -m verification.generated.chart
 	@$(PY) -m verification.generated.diagram
 	@$(PY) -m verification.generated.metrics
 	@$(PY) -m verification.generated.pages
