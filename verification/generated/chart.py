@@ -1,4 +1,4 @@
-"""Keeps kustomize's manifests equal to those of the Helm chart, and its schema and the page's table to its values.
+"""Keeps kustomize's manifests equal to those of the Helm chart, and its schema and its page to its values.
 
 `--write` makes it so. Run by `make verify`, which also lints the chart; Helm's own library renders it. `--values JSON`
 prints the chart's manifests with these values. The library is there for Linux on x86-64 only.
@@ -21,13 +21,13 @@ from typing import Any
 
 import yaml
 
-from lab.benchmarks.kept import made_by, table
+from lab.benchmarks.kept import table
 from verification.generated.document import differences
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy/helm/contentgen"
 KUSTOMIZE = ROOT / "deploy/kubernetes"
-DOCUMENT = ROOT / "docs/how-to/kubernetes.md"
+DOCUMENT = ROOT / "docs/reference/chart.md"
 OLDEST = "v1.30.0"
 _TYPES = {bool: "boolean", int: "integer", str: "string", dict: "object", list: "array"}
 _LIMITS: dict[str, dict[str, Any]] = {
@@ -39,7 +39,13 @@ _LIMITS: dict[str, dict[str, Any]] = {
 """What a value of this name may be, beyond its type."""
 Place = tuple[str, ...]
 _MADE = "# Made from deploy/helm/contentgen by `python -m verification.generated.chart --write`.\n"
-_PART = made_by("python -m verification.generated.chart --write")
+_PAGE = """# Values of the Helm chart
+
+<!-- made by `python -m verification.generated.chart --write` from deploy/helm/contentgen/values.yaml -->
+
+[Kubernetes](../how-to/kubernetes.md) says how to install it.
+
+"""
 MADE: dict[str, tuple[dict[str, Any], Collection[str]]] = {
     "base/contentgen.yaml": ({}, ()),
     "components/scaled-workers/scaled-object.yaml": (
@@ -60,10 +66,10 @@ def main(arguments: Sequence[str]) -> int:
         print("".join(manifests(json.loads(arguments[-1]))))
         return 0
     findings = differences(CHART / "values.schema.json", schema(), arguments)
-    findings += [*lint(), *differences(DOCUMENT, _PART.replaced(DOCUMENT.read_text(), f"\n{values()}\n"), arguments)]
+    findings += [*lint(), *differences(DOCUMENT, f"{_PAGE}{values()}\n", arguments)]
     for name, (given, kinds) in MADE.items():
         findings += differences(KUSTOMIZE / name, _MADE + "".join(manifests(given, kinds)), arguments)
-    print("\n".join(findings) or "kustomize's manifests and the table of values match the Helm chart")
+    print("\n".join(findings) or "kustomize's manifests, the schema and the page of values match the Helm chart")
     return 1 if findings else 0
 
 
