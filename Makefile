@@ -38,7 +38,7 @@ $(STAMP): $(RUN_TIME) requirements.lock
 	@$(PYTHON) setup/venv.py $(VENV) requirements.lock
 	@touch $@
 
-.PHONY: setup demo run cluster examples client-versions test model fuzz chaos chaos-long mutants lint verify audit sbom release bench bench-check bench-peers bench-scale simulate pictures gen baseline previous lock wheel sdist clean images images-check images-pin docs docs-serve
+.PHONY: setup demo run cluster examples client-versions test model fuzz chaos chaos-long mutants lint verify audit sbom release bench bench-check bench-peers bench-scale simulate pictures gen baseline previous lock wheel sdist clean images images-push images-check images-pin docs docs-serve
 
 setup: $(STAMP) ## create .venv from the locks (other targets do it if needed; demo and run install less)
 
@@ -113,6 +113,7 @@ verify: $(STAMP) ## check that generated files match their sources, and that no 
 	  for stubs in contentgen/v1 contentgen/keda; do \
 	    diff -ru -x __pycache__ -x __init__.py -x "*.proto" $$stubs "$$tmp/$$stubs" || exit 1; \
 	  done && echo 'the stubs match the protos'
+	@$(PY) -m verification.generated.chart
 	@$(PY) -m verification.generated.diagram
 	@$(PY) -m verification.generated.metrics
 	@$(PY) -m verification.generated.pages
@@ -225,6 +226,9 @@ sdist: $(STAMP) ## build dist/*.tar.gz, reproducibly
 
 images: $(STAMP) ## build the images with docker or buildah, and their bills of materials in dist/images (ARGS='scheduler worker')
 	@VERSION=$$($(PY) -m hatchling version) docker/images.sh build $(ARGS)
+
+images-push: $(STAMP) ## build the images for PLATFORMS, push them to REGISTRY, and sign them and their bills of materials
+	@VERSION=$$($(PY) -m hatchling version) docker/images.sh push $(REGISTRY) $(ARGS)
 
 images-check: $(STAMP) ## start and drive the images that make images has built (root; minutes)
 	@$(PY) -m verification.images

@@ -33,11 +33,11 @@ def dockerfile(image: str, release: Release) -> str:
     while pending:
         needed |= pending
         pending = {name for stage in pending for name in _FROM.findall(by_name[stage])} - needed
-    (base,) = re.findall("^ARG BASE=.*$", head, re.MULTILINE)
+    pinned = "\n".join(re.findall("^ARG (?:BASE|SNAPSHOT)=.*$", head, re.MULTILINE))
     labels = {"revision": release.commit, "source": release.source or "unknown"}
     label = "LABEL " + " ".join(f"org.opencontainers.image.{name}={text}" for name, text in labels.items())
     use = f"# contentgen-{image} {release.version}: docker build -t contentgen-{image} ."
-    head = f"# syntax=docker/dockerfile:1\n{use}\n{base}\nARG VERSION={release.version}"
+    head = f"# syntax=docker/dockerfile:1\n{use}\n{pinned}\nARG VERSION={release.version}"
     return "\n\n".join([head, *(stage for name, stage in by_name.items() if name in needed), label]) + "\n"
 
 

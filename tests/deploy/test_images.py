@@ -97,9 +97,17 @@ def test_a_release_has_all_that_an_image_is_built_from_and_nothing_else(image: s
     files = {path.relative_to(context).as_posix() for path in context.rglob("*") if path.is_file()}
     assert files == {"Dockerfile", "wheel/some.whl", *copied(text)} - {"wheel"}
     assert "\nARG VERSION=1.2.3\n" in text
+    assert re.search(r"\nARG SNAPSHOT=\d{8}T\d{6}Z\n", text)
     *others, last = re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE)
     assert last == image
     assert {*others} == {*re.findall(r"(?:^FROM |from=)([\w-]+)", text, re.MULTILINE)} - {"scratch"}
+
+
+def test_packages_of_debian_are_those_of_one_moment() -> None:
+    text = (DOCKER / "Dockerfile").read_text()
+    installs = [instruction for instruction in text.split("\nRUN ") if "apt-get install" in instruction]
+    assert len(installs) == 2
+    assert all("snapshot.debian.org/archive/\\1/$SNAPSHOT" in instruction for instruction in installs)
 
 
 def test_only_the_image_with_a_creator_cli_names_one() -> None:

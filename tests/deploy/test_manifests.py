@@ -17,7 +17,7 @@ from console_svc.serving import STOP_TIMEOUT
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
 from tests.harness.process import installed, program, run_to_end
 from tests.harness.settings import NAMES, check, make_secrets
-from verification.generated.kubernetes import KEDA, SCHEMAS, VERSIONS
+from verification.generated.kubernetes import FOREIGN, SCHEMAS, VERSIONS
 from worker_svc.config import WorkerSettings
 from worker_svc.session.service import STOP_TIMEOUT as WORKER_STOP_TIMEOUT
 
@@ -28,19 +28,62 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
 KUBERNETES_GUIDE, SYSTEMD_GUIDE = (ROOT / "docs/how-to" / name for name in ("kubernetes.md", "systemd.md"))
 OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
+CHART: dict[str, Manifest] = {
+    "chart": {},
+    "chart-everything": {
+        "images": {"registry": "registry.example.com/team", "tag": "1.2.3", "pullSecrets": [{"name": "registry"}]},
+        "assets": {"bucket": "s3://contentgen-assets?region=eu-central-1"},
+        "scheduler": {
+            "settings": {"CONTENTGEN_RETENTION": "90d"},
+            "pod": {"nodeSelector": {"disk": "ssd"}, "serviceAccountName": "contentgen"},
+            "annotations": {"a": "b"},
+        },
+        "worker": {
+            "mode": "scaled",
+            "slots": 5,
+            "drainMinutes": 20,
+            "storageClass": "fast",
+            "updateStrategy": {"type": "OnDelete"},
+        },
+        "console": {"ingress": {"host": "contentgen.example.com"}},
+        "networkPolicy": {"egress": [{"ports": [{"port": 4318}]}]},
+        "monitoring": {
+            "podMonitors": True,
+            "rules": True,
+            "labels": {"release": "prometheus"},
+            "runbooks": "https://docs.example.com/runbooks/",
+        },
+        "migration": {"enabled": True},
+        "backup": {"enabled": True},
+    },
+    "chart-jobs": {
+        "assets": {"claim": "files"},
+        "worker": {"mode": "jobs", "settings": {"CREATOR_PROFILE": "json"}},
+        "networkPolicy": {"enabled": False},
+        "backup": {"enabled": True, "claim": "backups"},
+    },
+    "chart-open": {"tls": {"enabled": False}, "assets": {"claim": "files"}},
+}
+"""Values of the Helm chart."""
 LIMIT = 60
 SCALED = ("ScaledObject", "ScaledJob")
 SECRETS = {
     "contentgen-database", "contentgen-tokens", "contentgen-tls", "contentgen-worker-token", "contentgen-creator",
-    "contentgen-bucket", "contentgen-console-tls",
+    "contentgen-bucket", "contentgen-console-tls", "contentgen-owner", "registry",
 }  # fmt: skip
 """That an operator makes, or a generator of the overlay."""
-overlays = pytest.mark.parametrize("overlay", OVERLAYS)
+overlays = pytest.mark.parametrize("overlay", [*OVERLAYS, *CHART])
 
 
 @cache
 def rendered(overlay: str) -> tuple[Manifest, ...]:
-    built = run_to_end([program("kustomize"), "build", FOLDER / "overlays" / overlay], within=LIMIT)
+    """An overlay of kustomize, or the chart with some values."""
+    if overlay in CHART:
+        pytest.importorskip("helm_python", exc_type=ImportError)
+        command = [installed("python"), "-m", "verification.generated.chart", "--values", json.dumps(CHART[overlay])]
+    else:
+        command = [program("kustomize"), "build", FOLDER / "overlays" / overlay]
+    built = run_to_end(command, cwd=ROOT, within=LIMIT)
     assert (built.returncode, built.stderr) == (0, "")
     return tuple(yaml.safe_load_all(built.stdout))
 
@@ -51,7 +94,8 @@ def schemas(name: str) -> Manifest:
 
 
 def validate(manifest: Manifest, version: str) -> None:
-    definitions = schemas(KEDA if manifest["apiVersion"].startswith("keda.sh/") else version)
+    foreign, *_ = FOREIGN.get(manifest["apiVersion"], (version,))
+    definitions = schemas(foreign)
     schema = definitions["kinds"][f"{manifest['apiVersion']}/{manifest['kind']}"]
     Draft202012Validator({**schema, "$defs": definitions["$defs"]}).validate(manifest)
 
@@ -70,6 +114,10 @@ def templates(overlay: str) -> Iterator[Manifest]:
         yield manifest["spec"]["template"]
     for manifest in of_kind(overlay, "ScaledJob"):
         yield manifest["spec"]["jobTargetRef"]["template"]
+    for manifest in of_kind(overlay, "CronJob"):
+        yield manifest["spec"]["jobTemplate"]["spec"]["template"]
+    for manifest in of_kind(overlay, "Job"):
+        yield manifest["spec"]["template"]
 
 
 def services(overlay: str) -> Iterator[tuple[str, Manifest, Manifest]]:
@@ -159,25 +207,27 @@ def test_files_that_the_settings_name_are_mounted(overlay: str) -> None:
         assert service == "console" or environment(overlay, container)["CONTENTGEN_DATA_DIR"] in mounts
 
 
-@overlays
+@pytest.mark.parametrize("overlay", [*OVERLAYS, *(name for name in CHART if "assets" in CHART[name])])
 def test_no_pod_of_a_scheduler_keeps_assets_to_itself(overlay: str) -> None:
     for service, spec, container in services(overlay):
         location = environment(overlay, container).get("CONTENTGEN_ASSETS", "")
         if service != "scheduler" or location.startswith("s3://"):
             continue
         mounts = container["volumeMounts"]
-        [name] = [mount["name"] for mount in mounts if location.startswith(f"{mount['mountPath']}/")]
+        [name] = [mount["name"] for mount in mounts if f"{location}/".startswith(f"{mount['mountPath']}/")]
         [volume] = [candidate for candidate in spec["volumes"] if candidate["name"] == name]
-        [claim, *_] = of_kind(overlay, "PersistentVolumeClaim")
-        assert claim["metadata"]["name"].endswith(volume["persistentVolumeClaim"]["claimName"])
+        claims = [claim["metadata"]["name"] for claim in of_kind(overlay, "PersistentVolumeClaim")]
+        assert volume["persistentVolumeClaim"]["claimName"] in [
+            *claims,
+            CHART.get(overlay, {}).get("assets", {}).get("claim"),
+        ]
 
 
-def test_the_base_starts_no_scheduler_before_an_overlay_says_where_assets_are() -> None:
-    base = FOLDER / "base"
-    [settings] = yaml.safe_load((base / "kustomization.yaml").read_text())["configMapGenerator"][:1]
-    assert "CONTENTGEN_ASSETS=/assets" in settings["literals"]
-    deployment = next(yaml.safe_load_all((base / "scheduler.yaml").read_text()))
-    [container] = deployment["spec"]["template"]["spec"]["containers"]
+def test_no_scheduler_starts_before_somebody_says_where_assets_are() -> None:
+    manifests = list(yaml.safe_load_all((FOLDER / "base/contentgen.yaml").read_text()))
+    by_name = {named(manifest): manifest for manifest in manifests}
+    assert by_name["ConfigMap/contentgen-scheduler"]["data"]["CONTENTGEN_ASSETS"] == "/assets"
+    [container] = by_name["Deployment/contentgen-scheduler"]["spec"]["template"]["spec"]["containers"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert "/assets" not in {mount["mountPath"] for mount in container["volumeMounts"]}
 
@@ -190,7 +240,7 @@ def test_secrets_are_those_that_the_docs_name(overlay: str) -> None:
     assert used
     assert {re.sub("-[a-z0-9]{10}$", "", name) for name in generated} & used == set()  # references have the hash too
     assert {name for name in used if name not in generated} <= SECRETS
-    assert all(f"`{name}`" in KUBERNETES_GUIDE.read_text() for name in SECRETS)
+    assert all(f"`{name}`" in KUBERNETES_GUIDE.read_text() for name in SECRETS - {"registry"})
 
 
 @overlays
@@ -201,8 +251,7 @@ def test_a_pod_has_time_to_drain(overlay: str) -> None:
         if service in drains:
             assert grace >= container["lifecycle"]["preStop"]["sleep"]["seconds"] + drains[service] + 5
         else:
-            assert environment(overlay, container)["CONTENTGEN_DRAIN_TIMEOUT"] == "10m"
-            assert grace >= 600 + 30
+            assert grace == int(environment(overlay, container)["CONTENTGEN_DRAIN_TIMEOUT"].removesuffix("m")) * 60 + 30
 
 
 @overlays
@@ -240,8 +289,8 @@ def test_pods_may_do_little(overlay: str) -> None:
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }
-            assert container["resources"]["requests"].keys() == {"cpu", "memory"}
-            assert "memory" in container["resources"]["limits"]
+            assert container["resources"]["requests"].keys() == {"cpu", "memory", "ephemeral-storage"}
+            assert container["resources"]["limits"].keys() == {"memory", "ephemeral-storage"}
 
 
 @overlays
@@ -293,7 +342,7 @@ def test_browsers_come_back_to_the_console_that_knows_them(overlay: str) -> None
         assert tls["hosts"] == [rule["host"]]
         [path] = rule["http"]["paths"]
         assert path["backend"]["service"] == {"name": "contentgen-console", "port": {"name": "http"}}
-    assert ("CONTENTGEN_CONSOLE_BEHIND_PROXY" in console) == bool(of_kind(overlay, "Ingress"))
+    assert ("CONTENTGEN_CONSOLE_BEHIND_PROXY" in console) == ("CONTENTGEN_INSECURE" not in console)
 
 
 def test_a_worker_keeps_its_disk() -> None:
@@ -301,6 +350,88 @@ def test_a_worker_keeps_its_disk() -> None:
     assert workers["spec"]["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
     [claim] = workers["spec"]["volumeClaimTemplates"]
     assert claim["metadata"]["name"] == "data"
+
+
+@overlays
+def test_pods_spread_and_an_autoscaler_of_the_cluster_ends_no_run(overlay: str) -> None:
+    for service, spec, _ in services(overlay):
+        constraints = spec["topologySpreadConstraints"]
+        assert [constraint["topologyKey"] for constraint in constraints] == [
+            "topology.kubernetes.io/zone",
+            "kubernetes.io/hostname",
+        ]
+        [template] = [template for template in templates(overlay) if template["spec"] is spec]
+        evict = template["metadata"]["annotations"]["cluster-autoscaler.kubernetes.io/safe-to-evict"]
+        assert evict == str(service != "worker").lower()
+
+
+@overlays
+def test_ports_say_what_is_spoken_there(overlay: str) -> None:
+    [scheduler] = variables_of(overlay, "scheduler")
+    spoken = "https" if "CONTENTGEN_TLS_CERT" in scheduler else "kubernetes.io/h2c"
+    for manifest in of_kind(overlay, "Service"):
+        for port in manifest["spec"]["ports"]:
+            assert port.get("appProtocol", "") == {"grpc": spoken, "scaler": spoken, "http": "http"}.get(
+                port["name"], ""
+            )
+
+
+# What only the chart has.
+
+
+def test_a_value_that_the_chart_does_not_know_is_refused() -> None:
+    for values, message in (
+        ({"schedulers": {"replicas": 1}}, "schedulers"),
+        ({"worker": {"mode": "many"}}, "worker/mode"),
+        ({"scheduler": {"settings": {"CONTENTGEN_RETENTION": 90}}}, "CONTENTGEN_RETENTION"),
+    ):
+        pytest.importorskip("helm_python", exc_type=ImportError)
+        command = [installed("python"), "-m", "verification.generated.chart", "--values", json.dumps(values)]
+        refused = run_to_end(command, cwd=ROOT, within=LIMIT)
+        assert refused.returncode == 1
+        assert message in refused.stderr
+
+
+def test_the_chart_has_the_alerts_and_finds_what_they_are_about() -> None:
+    [rule] = of_kind("chart-everything", "PrometheusRule")
+    text = (ROOT / "deploy/prometheus/contentgen.rules.yaml").read_text()
+    *groups, expected = rule["spec"]["groups"]
+    addressed = re.sub(r"runbook_url: .*/(\w+)\.md'?", r"runbook_url: https://docs.example.com/runbooks/\1.md", text)
+    assert groups == yaml.safe_load(addressed)["groups"]
+    counts = {rule["labels"]["role"]: rule["expr"] for rule in expected["rules"] if "labels" in rule}
+    assert counts == {"scheduler": "vector(3)", "worker": "vector(0)", "console": "vector(2)", "standby": "vector(0)"}
+    [monitor] = of_kind("chart-everything", "PodMonitor")
+    assert {rule["metadata"]["labels"]["release"], monitor["metadata"]["labels"]["release"]} == {"prometheus"}
+    for _, _, container in services("chart-everything"):
+        assert "metrics" in {port["name"] for port in container["ports"]}
+    for template in templates("chart-everything"):
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+        assert template["metadata"]["labels"][monitor["spec"]["jobLabel"]].startswith("contentgen-")
+
+
+def test_the_chart_migrates_before_an_upgrade_and_backs_up() -> None:
+    [migration] = of_kind("chart-everything", "Job")
+    assert migration["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    [container] = migration["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["migrate"]
+    maps = {reference["configMapRef"]["name"] for reference in container.get("envFrom", ())}
+    assert not maps  # they come after the hook
+    [backup] = of_kind("chart-everything", "CronJob")
+    pod = backup["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["args"] == ["once"]
+    [claim] = of_kind("chart-everything", "PersistentVolumeClaim")
+    claims = [
+        volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume
+    ]
+    assert claims == [claim["metadata"]["name"]]
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+def test_chart_and_overlays_are_of_the_version_that_is_described() -> None:
+    [version, *_] = re.findall(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    chart = yaml.safe_load((ROOT / "deploy/helm/contentgen/Chart.yaml").read_text())
+    overlay = yaml.safe_load((FOLDER / "overlays/production/kustomization.yaml").read_text())
+    assert {chart["version"], chart["appVersion"], *(image["newTag"] for image in overlay["images"])} == {version}
 
 
 # The units of deploy/systemd: valid and hardened as systemd sees it, and in step with the settings that they name.

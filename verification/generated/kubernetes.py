@@ -1,8 +1,12 @@
 # /// script
 # requires-python = ">=3.11,<3.14"
-# dependencies = ["cloudcoil-models-keda==2.16.1.0", "kubernetes-validate"]
+# dependencies = [
+#   "cloudcoil-models-keda==2.16.1.0",
+#   "cloudcoil-models-prometheus-operator==0.80.1.0",
+#   "kubernetes-validate",
+# ]
 # ///
-"""Writes the schemas of the kinds of Kubernetes and KEDA in our manifests, strict: what they do not name is refused.
+"""Writes the schemas of the kinds in our manifests, strict: what they do not name is refused.
 
 All schemas of all versions are 116 MB; these few lie with the tests. Where a kind or a version is added:
 `.venv/bin/uv run --script verification/generated/kubernetes.py`, in an environment of its own.
@@ -11,7 +15,7 @@ All schemas of all versions are 116 MB; these few lie with the tests. Where a ki
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -24,13 +28,24 @@ VERSIONS = ("1.30", "1.37")
 """The oldest that the manifests are for, and the newest that there are schemas of."""
 KINDS = {
     "apps/v1": ("Deployment", "StatefulSet"),
-    "batch/v1": ("Job",),
+    "batch/v1": ("CronJob", "Job"),
     "networking.k8s.io/v1": ("Ingress", "NetworkPolicy"),
     "policy/v1": ("PodDisruptionBudget",),
     "v1": ("ConfigMap", "Namespace", "PersistentVolumeClaim", "Secret", "Service"),
 }
-KEDA = "keda-2.16"
-KINDS_OF_KEDA = ("ScaledJob", "ScaledObject", "TriggerAuthentication")
+FOREIGN = {
+    "keda.sh/v1alpha1": (
+        "keda-2.16",
+        "cloudcoil.models.keda.v1alpha1",
+        ("ScaledJob", "ScaledObject", "TriggerAuthentication"),
+    ),
+    "monitoring.coreos.com/v1": (
+        "prometheus-operator-0.80",
+        "cloudcoil.models.prometheus_operator.v1",
+        ("PodMonitor", "PrometheusRule"),
+    ),
+}
+"""Of other projects, by version: the file, the module with their models, and the kinds."""
 _WORDS_FOR_PEOPLE = ("$id", "$schema", "description", "title")
 
 
@@ -38,7 +53,8 @@ def main() -> None:
     package = files("kubernetes_validate")
     for version in VERSIONS:
         _write(version, schemas(Path(str(package / f"kubernetes-json-schema/v{version}.0-local-strict"))))
-    _write(KEDA, schemas_of_keda())
+    for version, (name, module, kinds) in FOREIGN.items():
+        _write(name, schemas_of_models(version, module, kinds))
 
 
 def _write(name: str, document: dict[str, Any]) -> None:
@@ -60,16 +76,15 @@ def schemas(source: Path) -> dict[str, Any]:
     return {"kinds": kinds, "$defs": definitions_needed}
 
 
-def schemas_of_keda() -> dict[str, Any]:
+def schemas_of_models(version: str, module: str, kinds: Iterable[str]) -> dict[str, Any]:
     """The same, from models, which ignore what they do not know."""
-    package = import_module("cloudcoil.models.keda.v1alpha1")
-    _, document = models_json_schema([(getattr(package, kind), "validation") for kind in KINDS_OF_KEDA])
+    package = import_module(module)
+    _, document = models_json_schema([(getattr(package, kind), "validation") for kind in kinds])
     definitions = {
         name: {"additionalProperties": False, **schema} if "properties" in schema else schema
         for name, schema in _plain(document["$defs"]).items()
     }
-    kinds = {f"keda.sh/v1alpha1/{kind}": {"$ref": f"#/$defs/{kind}"} for kind in KINDS_OF_KEDA}
-    return {"kinds": kinds, "$defs": definitions}
+    return {"kinds": {f"{version}/{kind}": {"$ref": f"#/$defs/{kind}"} for kind in kinds}, "$defs": definitions}
 
 
 def _kind(source: Path, version: str, kind: str) -> Any:
