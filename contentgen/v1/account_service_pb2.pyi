@@ -33,7 +33,7 @@ class _BudgetModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BudgetMode
     """It is told, and everything goes on."""
     BUDGET_MODE_HARD: _BudgetMode.ValueType  # 2
     """None of its tasks starts until the month ends or the budget is raised; they wait (`PENDING_REASON_BUDGET`). What runs
-    goes on, so a month may cost more by what was running, and by what started within those 15 seconds.
+    goes on, so a month may cost more by what was running, and by what started in that moment.
     """
 
 class BudgetMode(_BudgetMode, metaclass=_BudgetModeEnumTypeWrapper):
@@ -45,7 +45,7 @@ BUDGET_MODE_SOFT: BudgetMode.ValueType  # 1
 """It is told, and everything goes on."""
 BUDGET_MODE_HARD: BudgetMode.ValueType  # 2
 """None of its tasks starts until the month ends or the budget is raised; they wait (`PENDING_REASON_BUDGET`). What runs
-goes on, so a month may cost more by what was running, and by what started within those 15 seconds.
+goes on, so a month may cost more by what was running, and by what started in that moment.
 """
 Global___BudgetMode: _TypeAlias = BudgetMode  # noqa: Y015
 
@@ -106,7 +106,7 @@ class Account(_message.Message):
     """
     max_cost_per_month: _builtins.float
     """What its contents of a calendar month (UTC) may cost, as their creators count it (`Content.usage`, `cost`); 0: any
-    amount. It is compared every 15 seconds; beyond it, webhooks and channels get `account.budget_used_up`, once a month.
+    amount. It is compared once a result that costs is stored, and every 15 seconds; beyond it, webhooks and channels get `account.budget_used_up`, once a month.
     """
     budget_mode: Global___BudgetMode.ValueType
     """What else happens beyond it."""

@@ -45,12 +45,17 @@ def update_account(tx: Tx, account_id: int, change: AccountChange) -> Account:
     return account
 
 
-def check_budgets(tx: Tx) -> None:
-    """Tells of budgets that are used up, once a month, and stops or lets go the starts of accounts with a hard one."""
-    for budget in tx.accounts.budgets():
+def check_budgets(tx: Tx) -> bool:
+    """Tells of budgets that are used up, once a month, and stops or lets go the starts of accounts with a hard one.
+
+    Returns whether there are any.
+    """
+    budgets = tx.accounts.budgets()
+    for budget in budgets:
         if budget.used_up and not budget.told and tx.accounts.tell_budget(budget):
             store_budget(tx, budget)
         if budget.stops_until != budget.stopped_until:
             tx.pauses.stop(budget.account_id, budget.stops_until)
             tx.window.close(budget.account_id)  # without a stop, `settle` opens it again at once
             settle(tx, budget.account_id)
+    return bool(budgets)

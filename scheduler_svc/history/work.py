@@ -107,6 +107,10 @@ class Rollup:
         if cost:
             self._costs[account_id] += cost
 
+    @property
+    def has_costs(self) -> bool:
+        return bool(self._costs)
+
     def numbers(self, moves: Mapping[_Edge, int]) -> dict[int, dict[int, float]]:
         """Returns all that is to be added, by account and kind, with these moves by account, source and target.
 
@@ -239,6 +243,7 @@ class Ledger:
         self._tx.counts.add(self._deltas(moves))
         if self.rollup:
             self._tx.rollups.add(self.rollup.numbers(moves))
+            self._tx.signals.spent |= self.rollup.has_costs
         if self._untagged:
             self._tx.start_quotas.subtract_tags(self._untagged)
 

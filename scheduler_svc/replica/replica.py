@@ -17,7 +17,7 @@ from grpc import aio
 from contentgen.service.metrics import MetricsEndpoint, Sampling
 from contentgen.service.settings import SettingsError
 from contentgen.version import own_version
-from scheduler_svc.accounts.loop import watch_budgets
+from scheduler_svc.accounts.loop import BudgetWatch
 from scheduler_svc.accounts.service import AccountService
 from scheduler_svc.assets.loop import AssetCollection
 from scheduler_svc.assets.media_types import Looks
@@ -392,6 +392,9 @@ class Replica:
         ticks = Ticks(settings, read_template, tracer=self._tracer)
         ticking = self._maintenance.suspends(loop.ticking(pools.loops, ticks, self._metrics))
         schedules = Periodic("schedules", ticking, needed)
+        watch_budgets = BudgetWatch(pools.dispatch)
+        budgets = Periodic("budgets", watch_budgets.run_once)
+        watch_budgets.wake = budgets.wake
         maintenance = Periodic("maintenance", self._maintenance.run_once, needed)
         housekeeping = timed_loops.Housekeeping(pools.loops, partial(vacuum, engine))
         floors = timed_loops.FloorLoop(pools.loops)
@@ -413,6 +416,7 @@ class Replica:
             expiry,
             schedules,
             maintenance,
+            watch_budgets,
             (housekeeping, floors),
             self._feed,
             self._waiters,
@@ -439,7 +443,7 @@ class Replica:
             audit,
             Periodic("webhook backlogs", partial(check_backlogs, pools.loops)),
             Periodic("floors", floors.run_once),
-            Periodic("budgets", partial(watch_budgets, pools.dispatch)),
+            budgets,
             Periodic("stalls", stalls.run_once, needed),
             Periodic("presence", self._system_status.run_once),
             Periodic("database watch", self._database_watch.run_once),

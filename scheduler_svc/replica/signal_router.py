@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from scheduler_svc.accounts.loop import BudgetWatch
 from scheduler_svc.dispatch.loop import Admission, Dispatcher
 from scheduler_svc.dispatch.streams import CancelLease, DrainOrder, PollOrder, ResizeOrder, Streams
 from scheduler_svc.domain.ids import format_task_id
@@ -39,6 +40,7 @@ class SignalRouter:
     expiry: Periodic
     schedules: Periodic
     maintenance: Periodic
+    budgets: BudgetWatch
     move_counters: Sequence[Housekeeping | FloorLoop]
     feed: ChangeFeed
     waiters: Waiters
@@ -86,6 +88,8 @@ class SignalRouter:
             _log_stopped(attempt)
         if signals.ready:
             self.dispatcher.wake()
+        if signals.spent:
+            self.budgets.spent()
         self._route(signals)
 
     def _route(self, signals: CommitSignals) -> None:

@@ -93,6 +93,8 @@ class CommitSignals:
     """There are other worker selectors than before."""
     deliveries: bool = False
     """There are deliveries to send. Not sent: this replica sends them."""
+    spent: bool = False
+    """Contents have cost something. Not sent: this replica looks at budgets. No reason to send."""
     moves: Counter[Reason] = field(default_factory=Counter)
     """How many moves were made, for this replica's metrics. No reason to send."""
     endings: Mapping[Status, list[int]] = field(default_factory=dict)

@@ -9,13 +9,15 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.v1 import account_service_pb2 as pb
+from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from tests.api.cases import NOTHING, OWN, Bad, Good, missing, of
 from tests.harness.client import bad_fields, pages_of
-from tests.harness.maker import submitted
+from tests.harness.maker import Maker, submitted
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.stubs import AccountServiceAsyncStub, TaskServiceAsyncStub
+from tests.harness.waiting import wait_until_async
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
@@ -122,6 +124,24 @@ async def test_submitted_tasks_run_after_their_account_was_deactivated(
     await tasks.RetryTask(task_pb.RetryTaskRequest(task_id=task_id))
     (lease,) = await worker.take()
     assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_COMMITTED
+
+
+async def test_a_result_that_uses_up_a_hard_budget_stops_the_next_start(
+    accounts: AccountServiceAsyncStub, tasks: TaskServiceAsyncStub, maker: Maker
+) -> None:
+    limited = pb.Account(account_id=maker.account, max_cost_per_month=0.2, budget_mode=pb.BUDGET_MODE_HARD)
+    mask = FieldMask(paths=["max_cost_per_month", "budget_mode"])
+    await accounts.UpdateAccount(pb.UpdateAccountRequest(account=limited, update_mask=mask))
+    await maker(usage={"cost": 0.25})
+    account = (await accounts.GetAccount(pb.GetAccountRequest(account_id=maker.account))).account
+    assert account.month_cost == 0.25
+
+    async def stopped() -> bool:
+        task_id = await submitted(tasks, maker.account)
+        task = (await tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id))).task
+        return task.pending_reason == task_pb2.PENDING_REASON_BUDGET and task.HasField("next_attempt_time")
+
+    await wait_until_async(stopped, within=5, what="nothing of the account starts")
 
 
 # What tests/api calls: requests that are answered, and those that are refused.

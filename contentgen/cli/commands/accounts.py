@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -133,6 +134,8 @@ def costs(session: Session, account: OnlyAccount = None, since: Since = "") -> N
     It reads the contents that there are, newest first: what was deleted is missing. Costs are what creators said.
     """
     since = since or f"{datetime.now(UTC):%Y-%m}"
+    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", since):
+        raise typer.BadParameter(f"--since {since!r} should be a month such as 2026-01")
     accounts = {it.account_id: it for it in session.client.iter_accounts()}
     sums: defaultdict[tuple[int, str, str], list[float]] = defaultdict(lambda: [0, 0.0])
     for content in session.client.iter_contents(session.accounts(account)):
@@ -141,11 +144,11 @@ def costs(session: Session, account: OnlyAccount = None, since: Since = "") -> N
             break
         total = sums[content.account_id, month, content.model]
         total[0] += 1
-        total[1] += content.usage.get("cost", 0.0)
+        total[1] += max(0.0, content.usage.get("cost", 0.0))
     writer = csv.writer(session.output.out.file, lineterminator="\n")
     writer.writerow(_COSTS)
     for (account_id, month, model), (number, cost) in sorted(sums.items()):
-        owner = accounts[account_id]
+        owner = accounts.get(account_id) or session.client.get_account(account_id)
         writer.writerow([account_id, owner.name, month, model, int(number), round(cost, 6), owner.currency])
 
 
