@@ -257,6 +257,7 @@ ONE_ROW: dict[str, dict[str, Any]] = {
     "count_floor": {"xact": 1},
     "search_index": {"indexed_to": 1},
     "asset_store": {},
+    "backups": {},
     "schema_compatibility": {"oldest_code": "0001", "migrated_by": "0.1.0"},
 }
 

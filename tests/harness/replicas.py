@@ -64,7 +64,16 @@ async def serving_beside(db_url: str, limits: Limits | None = None, **settings: 
 # A scheduler that tests use one after the other: each finds its database empty.
 
 
-_KEPT = ("alembic_version", "asset_store", "count_floor", "reaper", "replicas", "schema_compatibility", "search_index")
+_KEPT = (
+    "alembic_version",
+    "asset_store",
+    "backups",
+    "count_floor",
+    "reaper",
+    "replicas",
+    "schema_compatibility",
+    "search_index",
+)
 """What a database has after its migration, and the scheduler's own presence."""
 _RESTARTED = ("accounts_account_id_seq", "schedules_schedule_id_seq")
 """Of ids that tests know: their first account is 1. Others go on, since the scheduler remembers what it has seen."""
