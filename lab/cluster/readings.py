@@ -43,8 +43,10 @@ class Alert(NamedTuple):
 
 def write_settings(folder: Path) -> Path:
     """Writes those of deploy/prometheus, but for the targets, which `write_targets` changes."""
-    shutil.copy(DEPLOYED / RULES, folder / RULES)
     settings = yaml.safe_load((DEPLOYED / "prometheus.yaml").read_text(encoding="utf-8"))
+    settings["rule_files"] = [RULES]
+    del settings["alerting"]
+    shutil.copy(DEPLOYED / RULES, folder / RULES)
     for job in settings["scrape_configs"]:
         del job["static_configs"]
         job["file_sd_configs"] = [{"files": [_targets(job["job_name"])]}]

@@ -256,6 +256,8 @@ _SKIP_NUMBERS = sa.text("""
 """Advances the sequences past the ids that were drawn after the backup."""
 _PUT_ASSETS = sa.text("UPDATE asset_store SET store_id = :store_id")
 """Writes where the assets of a backup were put."""
+_FORGET_BACKUPS = sa.text("UPDATE backups SET success_time = NULL")
+"""Says that a restored database has no backup of its own."""
 _SUMS = sa.text("""
     SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM tasks), (SELECT count(*) FROM leases),
         (SELECT count(*) FROM contents)
@@ -280,5 +282,6 @@ def prepare_restored(engine: sa.Engine, store_id: str | None = None) -> Restored
         connection.execute(_SKIP_NUMBERS)
         connection.execute(_OPEN_A_GAP)
         connection.execute(_DISCONNECT_WORKERS)
+        connection.execute(_FORGET_BACKUPS)
         connection.exec_driver_sql("ANALYZE")
         return RestoredCounts(*connection.execute(_SUMS).one())

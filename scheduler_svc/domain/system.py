@@ -108,7 +108,10 @@ class System:
 
 
 class Backlogs(NamedTuple):
-    """What waits besides tasks. Counts have a limit; times are in seconds, 0 or less if nothing waits."""
+    """What waits besides tasks. Counts have a limit; times are in seconds, 0 or less if nothing waits.
+
+    `backup_time`: the moment of the newest backup, in Unix time; 0: there is none.
+    """
 
     pending_deliveries: int
     exhausted_deliveries: int
@@ -119,6 +122,7 @@ class Backlogs(NamedTuple):
     pool_failed: int
     active_schedules: int
     schedule_lateness: float
+    backup_time: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -302,6 +302,11 @@ class Metrics(ServiceMetrics):
             "contentgen_schedule_lateness_seconds",
             "How long the first tick is overdue (0: none is); the same on all schedulers.",
         )
+        self._backup = self._gauge(
+            "contentgen_backup_last_success_timestamp_seconds",
+            "The moment that the newest backup of the database holds, in Unix time (0: there is none, as after a"
+            " restore); the same on all schedulers.",
+        )
 
     def _declare_others(self) -> None:
         self.certificate_expiry = self._gauge(
@@ -421,6 +426,7 @@ class Metrics(ServiceMetrics):
         self._pool_entries.labels("failed").set(backlogs.pool_failed)
         self._schedules.set(backlogs.active_schedules)
         self._schedule_lateness.set(max(0.0, backlogs.schedule_lateness))
+        self._backup.set(backlogs.backup_time)
 
     def _counter_of(self, name: str, documentation: str, label: str, values: Iterable[str]) -> Counter:
         """Makes a counter by one label, with its values: a series that begins with its first event has no rate then."""

@@ -51,9 +51,10 @@ _READ_BACKLOGS = sa.text(f"""
         {_moved_on(PublishStatus.FAILED)},
         {_counted("SELECT FROM schedules WHERE due_time IS NOT NULL")},
         coalesce((SELECT CAST(extract(epoch FROM now() - due_time) AS float8)
-            FROM schedules WHERE due_time IS NOT NULL ORDER BY due_time LIMIT 1), 0)
+            FROM schedules WHERE due_time IS NOT NULL ORDER BY due_time LIMIT 1), 0),
+        (SELECT CAST(coalesce(extract(epoch FROM success_time), 0) AS float8) FROM backups)
 """)
-"""Counts, up to a limit each, and reads the oldest, of what waits besides tasks."""
+"""Counts, up to a limit each, and reads the oldest, of what waits besides tasks; and the newest backup."""
 
 
 _ANNOUNCE = sa.text("""

@@ -109,6 +109,8 @@ def test_a_restored_database_has_the_backup_s_rows_and_serves(backed_up: Site) -
     """It also drops the database that a killed restore had left."""
     backed_up.sql("UPDATE reaper SET stamp = now()")
     backed_up.back_up(overwrite=True)
+    ((noted,),) = backed_up.sql("SELECT now() - success_time < interval '1 hour' FROM backups")
+    assert noted
     backed_up.sql("DROP TABLE accounts, tasks CASCADE")
     backed_up.server("CREATE DATABASE contentgen_restoring_0 TEMPLATE template0")
     assert backed_up.restore() == (RestoredCounts(accounts=2, tasks=0, running=0, contents=0), None, [])
@@ -117,6 +119,7 @@ def test_a_restored_database_has_the_backup_s_rows_and_serves(backed_up: Site) -
     assert [str(comment).split(";")[0] for (comment,) in comments] == ["For people"] * len(relations().views)
     ((silent,),) = backed_up.sql("SELECT now() - stamp > interval '1 year' FROM reaper")
     assert silent  # so the first tick finds a gap
+    assert backed_up.sql("SELECT success_time FROM backups") == [(None,)]  # it has no backup of its own
     backed_up.sql(ACCOUNT, name="new")
     ((schedule_id,),) = backed_up.sql("SELECT nextval(pg_get_serial_sequence('schedules', 'schedule_id'))")
     assert schedule_id > 600 * 100
@@ -195,6 +198,13 @@ def test_a_backup_is_verified_by_a_restore(site: Site) -> None:
     assert [path.name for path in site.file.parent.iterdir()] == [site.file.name]
 
 
+def test_a_backup_that_cannot_be_noted_says_so(site: Site) -> None:
+    site.sql("ALTER TABLE backups RENAME TO gone")
+    summary = back_up(site.url, site.file, site.programs, site.progress, overwrite=False)
+    assert site.file.exists()
+    assert 'does not tell of this backup: relation "backups" does not exist' in summary.note
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -208,6 +218,7 @@ def test_a_backup_is_verified_by_a_restore(site: Site) -> None:
 )
 def test_a_backup_that_differs_from_its_source_is_refused(site: Site, change: str, text: str) -> None:
     site.back_up()
+    site.sql("UPDATE backups SET success_time = NULL")
     site.sql(change)
     with (
         backup_source(site.url) as source,

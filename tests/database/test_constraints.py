@@ -269,6 +269,7 @@ ONE_ROW: dict[str, dict[str, Any]] = {
     "search_index": {"indexed_to": 1},
     "asset_store": {},
     "deployment": {},
+    "backups": {},
     "schema_compatibility": {"oldest_code": "0001", "migrated_by": "0.1.0"},
 }
 

@@ -1,11 +1,11 @@
-"""A real Prometheus with our rules, and the balancer of compose.prod."""
+"""A real Prometheus and Alertmanager with our rules and routes, and the balancer of compose.prod."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
@@ -19,6 +19,7 @@ import yaml
 from tests.harness.process import Process, inherited, program
 from tests.harness.processes import free_port
 from tests.harness.proxies import running_haproxy
+from tests.harness.receivers import Receiver
 from tests.harness.scrape import get
 from tests.harness.stack import Stack
 from tests.harness.waiting import PATIENCE_S, wait_until
@@ -30,7 +31,9 @@ WITHIN = 60.0
 LISTEN = "127.0.0.1:0"
 _ADDRESS = re.compile(r'msg="Listening on" address=127\.0\.0\.1:(\d+)')
 _READY = "Server is ready to receive web requests."
-_WAITS = re.compile(r"^( +for: ).*", re.MULTILINE)
+_WAITS = re.compile(r"^( +(?:for|group_wait|group_interval): ).*", re.MULTILINE)
+_URL_FILE = re.compile(r"url_file: /run/secrets/alert-(\w+)-url")
+_EXPECTED = {"scheduler": 1, "worker": 1, "console": 0, "standby": 0}
 
 
 class Prometheus:
@@ -58,17 +61,50 @@ class Prometheus:
         return {target["labels"]["instance"] for target in targets if target["health"] == "up"}
 
 
+class Targets:
+    """Files by which Prometheus discovers what it scrapes; it sees a change at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, job: str, *targets: str) -> None:
+        new = self._folder / f"{job}.new"
+        new.write_text(json.dumps([{"targets": list(targets)}]))
+        new.rename(self._folder / f"{job}.json")
+
+
+def without_waits(path: Path) -> str:
+    return _WAITS.sub(r"\g<1>1s", path.read_text(encoding="utf-8"))
+
+
 @contextmanager
-def watching(folder: Path, schedulers: Sequence[str], workers: Sequence[str]) -> Iterator[Prometheus]:
+def sending(folder: Path, receiver: Receiver) -> Iterator[int]:
+    """An Alertmanager with our routes: yields its port. The name of each receiver is the path that it is sent to."""
+    port = free_port()
+    text = _URL_FILE.sub(rf"url: {receiver.url}/\1", without_waits(RULES.with_name("alertmanager.yaml")))
+    (folder / "alertmanager.yaml").write_text(text)
+    options = [f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address=", "--storage.path=alerts"]
+    command = [program("prometheus-alertmanager"), "--config.file=alertmanager.yaml", *options]
+    with Process("alertmanager", command, folder / "alertmanager.log", inherited()) as process:
+        wait_until(lambda: "Listening on" in process.text(), within=WITHIN, what="Alertmanager is ready")
+        yield port
+
+
+@contextmanager
+def watching(folder: Path, alertmanager: int) -> Iterator[Prometheus]:
     """It scrapes and evaluates each second, and an alert fires after one."""
-    (folder / "rules.yaml").write_text(_WAITS.sub(r"\g<1>1s", RULES.read_text(encoding="utf-8")))
-    jobs = {"contentgen-scheduler": schedulers, "contentgen-worker": workers}
+    (folder / RULES.name).write_text(without_waits(RULES))
+    numbers = [
+        {"record": "contentgen:expected:count", "labels": {"role": role}, "expr": f"vector({number})"}
+        for role, number in _EXPECTED.items()
+    ]
+    (folder / "expected.yaml").write_text(yaml.safe_dump({"groups": [{"name": "expected", "rules": numbers}]}))
+    jobs = ("contentgen-scheduler", "contentgen-worker")
     settings = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": ["rules.yaml"],
-        "scrape_configs": [
-            {"job_name": job, "static_configs": [{"targets": list(targets)}]} for job, targets in jobs.items()
-        ],
+        "rule_files": [RULES.name, "expected.yaml"],
+        "scrape_configs": [{"job_name": job, "file_sd_configs": [{"files": [f"{job}.json"]}]} for job in jobs],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]},
     }
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(settings))
     command = [program("prometheus"), "--config.file=prometheus.yaml", "--storage.tsdb.path=data"]
@@ -78,14 +114,29 @@ def watching(folder: Path, schedulers: Sequence[str], workers: Sequence[str]) ->
         yield Prometheus(int(port))
 
 
-@pytest.mark.costly("services and Prometheus", seconds=2)
-def test_what_is_killed_is_told_by_an_alert(stack: Stack, tmp_path: Path) -> None:
+def sent(receiver: Receiver) -> set[tuple[str, str]]:
+    """What has arrived: the name of a receiver, and an alert that fires."""
+    return {
+        (request.path.rpartition("/")[2], alert["labels"]["alertname"])
+        for request in list(receiver.received)
+        for alert in request.message["alerts"]
+        if alert["status"] == "firing"
+    }
+
+
+@pytest.mark.costly("services, Prometheus and Alertmanager", seconds=3)
+def test_what_ends_or_is_no_longer_discovered_reaches_the_receiver_of_its_severity(
+    stack: Stack, tmp_path: Path
+) -> None:
     scheduler = stack.scheduler(lease_ttl=30, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
     worker = stack.worker("worker", scheduler, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
     client = scheduler.client
     client.wait_completed(client.submit(client.create_account(), options={"demo-seconds": "0.1"}), within=WITHIN)
     of_scheduler, of_worker = (f"127.0.0.1:{service.metrics_port}" for service in (scheduler, worker))
-    with watching(tmp_path, [of_scheduler], [of_worker]) as prometheus:
+    targets = Targets(tmp_path)
+    targets.write("contentgen-scheduler", of_scheduler)
+    targets.write("contentgen-worker", of_worker)
+    with Receiver() as receiver, sending(tmp_path, receiver) as port, watching(tmp_path, port) as prometheus:
         wait_until(lambda: prometheus.up() == {of_scheduler, of_worker}, within=WITHIN, what="both are scraped")
         recorded = "contentgen:worker_free_slots:sum"
         wait_until(lambda: prometheus.ask("query", query=recorded)["result"], within=WITHIN, what="rules are evaluated")
@@ -96,11 +147,16 @@ def test_what_is_killed_is_told_by_an_alert(stack: Stack, tmp_path: Path) -> Non
         assert [(rule["name"], rule["lastError"]) for rule in rules if "lastError" in rule] == []
 
         worker.kill()
-        alerts = {"ContentgenProcessDown": {of_worker}}
+        alerts = {"ContentgenProcessDown": {of_worker}, "ContentgenProcessesMissing": {""}}
         wait_until(lambda: prometheus.firing() == alerts, within=WITHIN, what="its end is told")
+        targets.write("contentgen-worker")
+        alerts = {"ContentgenProcessesMissing": {""}}
+        wait_until(lambda: prometheus.firing() == alerts, within=WITHIN, what="it is no longer discovered, and missed")
+        told = {("warning", "ContentgenProcessDown"), ("warning", "ContentgenProcessesMissing")}
+        wait_until(lambda: sent(receiver) == told, within=WITHIN, what="that reaches somebody")
         scheduler.kill()
-        alerts = {"ContentgenProcessDown": {of_worker, of_scheduler}, "ContentgenNoSchedulerServes": {""}}
-        wait_until(lambda: prometheus.firing() == alerts, within=WITHIN, what="the scheduler's end is told, too")
+        told |= {("critical", "ContentgenNoSchedulerServes")}
+        wait_until(lambda: sent(receiver) == told, within=WITHIN, what="the scheduler's end reaches who is on call")
 
 
 # The balancer of docker/compose.prod.yaml, as a process: what one source may take of it. It needs HAProxy itself.

@@ -19,6 +19,7 @@ from docker.contexts import IMAGES, Release, copied, write_context
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
 from tests.harness.process import installed, program, run_to_end
 from tests.harness.settings import NAMES, check, make_secrets
+from tests.lab.test_monitoring import expected
 from tests.published.package import INTEGRITY, NAME, VERSION
 from worker_svc.creator_user import CAPABILITIES
 
@@ -28,6 +29,7 @@ Service = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs/how-to/docker-compose.md"
 DOCKER = ROOT / "docker"
+ROUTES = ROOT / "deploy/prometheus/alertmanager.yaml"
 LIMIT = 60
 COMPOSE = ("compose.yaml", "compose.prod.yaml")
 OF_CREATOR = {"LLM_BASE_URL", "LLM_MODEL_NAME", "LLM_API_KEY_FILE", "TAVILY_API_KEY_FILE", "ARK_API_KEY_FILE"}
@@ -72,7 +74,7 @@ def seconds(text: str) -> int:
 def test_foreign_images_are_pinned_by_digest() -> None:
     (base,) = re.findall(r"^ARG BASE=(.+)$", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE)
     foreign = [service["image"] for name in COMPOSE for service in compose(name).values() if "build" not in service]
-    assert len(foreign) == 5
+    assert len(foreign) == 6
     assert [name for name in (base, *foreign) if not re.fullmatch(r"[a-z/]+:[\w.-]+@sha256:[0-9a-f]{64}", name)] == []
 
 
@@ -215,7 +217,7 @@ def test_what_is_scraped_has_a_network_of_its_own() -> None:
     scraped = {name for name, service in services.items() if "metrics" in service["networks"]}
     variables = {name: service.get("environment", {}) for name, service in services.items()}
     listen = {name for name, names in variables.items() if "CONTENTGEN_METRICS_LISTEN" in names}
-    assert scraped == {*listen, "balancer", "prometheus"}
+    assert scraped == {*listen, "balancer", "prometheus", "alertmanager"}
     assert services["prometheus"]["networks"] == ["metrics", "published"]
 
 
@@ -225,6 +227,8 @@ def test_secrets_of_production_are_files() -> None:
         variables = service.get("environment", {})
         values = [value for value in variables.values() if value is not None]
         files = {value.removeprefix("/run/secrets/") for value in values if value.startswith("/run/secrets/")}
+        if name == "alertmanager":
+            files |= {*re.findall(r"/run/secrets/([\w-]+)", ROUTES.read_text())}
         assert files == set(service.get("secrets", [])), name
         secret = {key for key in variables if SECRET.search(key)} - {"CONTENTGEN_REQUIRE_DATABASE_URL"}
         assert all(variables[key].startswith("/run/secrets/") for key in secret), name
@@ -288,6 +292,7 @@ def test_the_balancer_is_configured_as_haproxy_knows_it() -> None:
 def test_prometheus_asks_where_the_services_answer(tmp_path: Path) -> None:
     for path in (DOCKER / "prod/prometheus.yaml", ROOT / "deploy/prometheus/contentgen.rules.yaml"):
         shutil.copy(path, tmp_path)
+    shutil.copy(DOCKER / "prod/expected.yaml", tmp_path / "contentgen.expected.yaml")
     checked = run_to_end([program("promtool"), "check", "config", tmp_path / "prometheus.yaml"], within=LIMIT)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     services = ours("compose.prod.yaml")
@@ -298,6 +303,11 @@ def test_prometheus_asks_where_the_services_answer(tmp_path: Path) -> None:
     assert balancer == deployed["scrape_configs"][-1]
     [(_, port)] = (target.split(":") for target in balancer["static_configs"][0]["targets"])
     assert f"  bind :{port}\n" in (DOCKER / "prod/haproxy.cfg").read_text()
+    numbers = {
+        name: f"vector({service.get('deploy', {}).get('replicas', 1)})" for name, (_, service) in services.items()
+    }
+    del numbers["backup"]
+    assert numbers.items() <= expected(DOCKER / "prod/expected.yaml").items()
     for job in jobs:
         [discovery] = job["dns_sd_configs"]
         [name] = discovery["names"]

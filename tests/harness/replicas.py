@@ -67,6 +67,7 @@ async def serving_beside(db_url: str, limits: Limits | None = None, **settings: 
 _KEPT = (
     "alembic_version",
     "asset_store",
+    "backups",
     "count_floor",
     "deployment",
     "reaper",

@@ -38,6 +38,7 @@ pytestmark = pytest.mark.lab
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
 RULES = FOLDER / "contentgen.rules.yaml"
+EXPECTED = FOLDER / "contentgen.expected.yaml"
 TESTS = FOLDER / "contentgen.test.yaml"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 
@@ -68,7 +69,17 @@ def promtool_tests() -> list[dict[str, Any]]:
 @cache
 def known() -> Mapping[str, Metric]:
     """What an expression may use: what is scraped, and what is recorded."""
-    return {**existing(), **{name: recorded(expression, existing()) for name, expression in RECORDED.items()}}
+    numbers = {
+        "contentgen:expected:count": Metric(frozenset({"role"}), frozenset(expected(EXPECTED))),
+        "contentgen:expected:backup_seconds": Metric(frozenset()),
+    }
+    return existing() | numbers | {name: recorded(expression, existing()) for name, expression in RECORDED.items()}
+
+
+def expected(path: Path) -> Mapping[str, str]:
+    """The expressions of how many processes there should be, by role."""
+    (group,) = yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+    return {rule["labels"]["role"]: rule["expr"] for rule in group["rules"] if "labels" in rule}
 
 
 # The dashboard for Grafana, and what it asks.
@@ -105,6 +116,22 @@ _FURTHER_VALUES: Mapping[str, set[str]] = {
 """Values that neither a metric's help nor its first series name."""
 
 
+_FURTHER_LABELS: Mapping[str, set[str]] = {
+    "pg_stat_activity_count": {"server", "datname", "state", "backend_type", "wait_event_type"},
+    "pg_stat_replication_pg_wal_lsn_diff": {"server", "application_name", "state"},
+    "pg_replication_slots_pg_wal_lsn_diff": {"server", "slot_name"},
+    "pg_replication_lag_seconds": set(),
+    "pg_replication_is_replica": set(),
+    "pg_settings_max_connections": {"server"},
+    "pg_stat_archiver_failed_count": {"server"},
+    "pg_database_wraparound_age_datfrozenxid_seconds": {"datname"},
+    "node_filesystem_avail_bytes": {"device", "fstype", "mountpoint"},
+    "node_filesystem_size_bytes": {"device", "fstype", "mountpoint"},
+}
+"""The series of postgres_exporter 0.17 and node_exporter 1.9 that rules use, with their labels."""
+_FOREIGN_VALUES = frozenset({"streaming", "client backend", "Lock", "ext4", "tmpfs"})
+
+
 class Metric(NamedTuple):
     """One series; `values`: those that its labels may have."""
 
@@ -114,8 +141,9 @@ class Metric(NamedTuple):
 
 @cache
 def existing() -> Mapping[str, Metric]:
-    """The series that Prometheus has of schedulers, workers and consoles, by name, and `up`, which it makes itself."""
-    metrics_by_name: dict[str, Metric] = {"up": Metric(SCRAPED)}
+    """The series that Prometheus has of what it scrapes, by name, and `up`, which it makes itself."""
+    metrics_by_name = {name: Metric(SCRAPED | labels, _FOREIGN_VALUES) for name, labels in _FURTHER_LABELS.items()}
+    metrics_by_name["up"] = Metric(SCRAPED)
     for metrics in SERVICES:
         for declared in metrics.declared:
             labels, values = SCRAPED | frozenset(declared.labels), frozenset(_WORD.findall(declared.documentation))
@@ -302,7 +330,15 @@ def test_promtool_accepts_the_rules_and_the_settings() -> None:
     promtool("check", "config", "prometheus.yaml")
 
 
-@pytest.mark.costly("promtool evaluates every rule at every moment of each test", seconds=4)
+@pytest.mark.parametrize(("severity", "receiver"), [("critical", "critical"), ("warning", "warning")])
+def test_amtool_accepts_the_routes_and_follows_them(severity: str, receiver: str) -> None:
+    amtool = [program("amtool"), "config", "routes", "test", "--config.file=alertmanager.yaml"]
+    command = [*amtool, f"--verify.receivers={receiver}", f"severity={severity}", "alertname=ContentgenSome"]
+    ran = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.costly("promtool evaluates every rule at every moment of each test", seconds=9)
 def test_promtools_tests_pass() -> None:
     promtool("test", "rules", TESTS.name)
 
@@ -325,7 +361,8 @@ def test_an_alert_says_what_it_is_and_leads_to_its_runbook(alert: Alert) -> None
     assert re.fullmatch(r"Contentgen(?:[A-Z][a-z]+)+", alert.name)
     assert alert.severity in {"critical", "warning"}
     assert set(alert.annotations) == {"summary", "description", "runbook_url"}
-    assert alert.annotations["runbook_url"] == f"docs/runbooks/{alert.name}.md"
+    address = '{{ or $externalLabels.runbooks "docs/runbooks" }}'
+    assert alert.annotations["runbook_url"] == f"{address}/{alert.name}.md"
 
 
 def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:

@@ -225,6 +225,8 @@ async def test_what_waits_besides_tasks_is_shown(
     scraped = await _sampled(replica, lambda scrape: scrape("contentgen_publish_pool_entries", state="pending") == 0)
     assert scraped("contentgen_oldest_pending_delivery_seconds") == 0
     assert scraped("contentgen_schedule_lateness_seconds") == 0
+    assert scraped("contentgen_backup_last_success_timestamp_seconds") == 0
+    sql(engine, "UPDATE backups SET success_time = to_timestamp(1800000000.5)")
     began = time.monotonic()
     await hooks.create(f"http://127.0.0.1:{free_port()}", "task.ended")
     for _ in range(4):
@@ -244,6 +246,7 @@ async def test_what_waits_besides_tasks_is_shown(
     assert scraped("contentgen_webhook_deliveries", status="pending") == 4
     assert scraped("contentgen_webhook_deliveries", status="exhausted") == 0
     assert 0 < scraped("contentgen_oldest_pending_delivery_seconds") < time.monotonic() - began
+    assert scraped("contentgen_backup_last_success_timestamp_seconds") == 1800000000.5
     assert scraped("contentgen_schedule_lateness_seconds") == 0
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,7 +97,7 @@ class BackupSource:
         timeout = "SET transaction_timeout = 0;" if self.major >= _HAS_TRANSACTION_TIMEOUT else ""
         with connection.cursor() as cursor:
             cursor.execute(timeout + _BEGIN)
-        (self.snapshot,) = self._row("SELECT pg_export_snapshot()")
+        self.snapshot, self.time = self._row("SELECT pg_export_snapshot(), now()")
 
     def digests(self) -> Digests:
         with self._connection.cursor() as cursor:
@@ -182,7 +183,8 @@ _FORMAT = ("--verbose", "--no-password", "--format=custom", "--compress=1", "--l
 class BackupSummary:
     """A complete backup: its size, time and schema, and how long it took.
 
-    `verified`: the rows that were compared after a restore; None without verification. `note`: what `then` returned.
+    `verified`: the rows that were compared after a restore; None without verification. `note`: what `then` returned,
+    and what else the operator should know.
     """
 
     bytes: int
@@ -225,7 +227,19 @@ def back_up(
             verified = proof.of(archive) if proof else None
             size = partial.stat().st_size
             note = then()
-    return BackupSummary(size, archive.made, archive.revision, time.monotonic() - start, verified, note)
+        notes = "\n".join(filter(None, (note, _note_success(url, source.time))))
+    return BackupSummary(size, archive.made, archive.revision, time.monotonic() - start, verified, notes)
+
+
+def _note_success(url: str, moment: datetime) -> str:
+    """Stores the moment of the newest backup for the metric; returns why that can't be, which harms no backup."""
+    try:
+        with closing(connect(sa.make_url(url))) as connection, connection, connection.cursor() as cursor:
+            cursor.execute("UPDATE backups SET success_time = greatest(success_time, %s)", (moment,))
+    except psycopg2.Error as error:
+        reason = " ".join(str(error).split())
+        return f"contentgen_backup_last_success_timestamp_seconds does not tell of this backup: {reason}"
+    return ""
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:

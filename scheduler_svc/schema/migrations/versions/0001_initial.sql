@@ -598,6 +598,16 @@ COMMENT ON TABLE asset_store IS 'Which store the assets are in.';
 COMMENT ON COLUMN asset_store."only" IS 'Always true: the table has one row.';
 COMMENT ON COLUMN asset_store.store_id IS 'The id of the store; null until the first asset is stored.';
 
+CREATE TABLE backups (
+    "only" BOOLEAN DEFAULT true NOT NULL,
+    success_time TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT backups_pkey PRIMARY KEY ("only"),
+    CONSTRAINT backups_only CHECK ("only")
+);
+COMMENT ON TABLE backups IS 'When this database was last backed up.';
+COMMENT ON COLUMN backups."only" IS 'Always true: the table has one row.';
+COMMENT ON COLUMN backups.success_time IS 'What moment the newest backup holds; null: there is none, as after a restore.';
+
 CREATE TABLE publish_pool (
     content_id BIGINT NOT NULL,
     account_id BIGINT NOT NULL,
@@ -1193,6 +1203,7 @@ INSERT INTO count_floor (xact) VALUES (0);
 INSERT INTO search_index (indexed_to) VALUES (0);
 INSERT INTO asset_store (store_id) VALUES (NULL);
 INSERT INTO deployment (cell) VALUES (NULL);
+INSERT INTO backups DEFAULT VALUES;
 
 -- Views for people with psql. Nothing of ours reads them, and they are no part of the contract:
 -- docs/how-to/sql-views.md shows what they are for. A minute is what may be late, two minutes the default lease time: the
