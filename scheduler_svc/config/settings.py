@@ -47,7 +47,7 @@ Shared = Annotated[T, _SHARED]
 
 
 class Settings(ServiceSettings):
-    SECRETS: ClassVar[frozenset[str]] = frozenset({"database_url", "database_url_file"})
+    SECRETS: ClassVar[frozenset[str]] = frozenset({"database_url", "database_url_file", "read_url"})
     """The URL may have been set where the path of its file belongs."""
 
     # the value is the URL that the file holds, not the file's path
@@ -58,6 +58,14 @@ class Settings(ServiceSettings):
         default=None, validation_alias="DATABASE_URL", validate_default=True, repr=False
     )
     """URL of the PostgreSQL to use. Default: unset, an embedded PostgreSQL in the data folder."""
+
+    read_url: DatabaseUrl | None = Field(default=None, repr=False)
+    """URL of a streaming standby of that database, or of several, for reads that may be a moment old: lists, counts and
+    history. Default: unset, all reads go to the primary."""
+
+    read_max_lag: Annotated[float, duration(0.5, HOUR)] = 5.0
+    """How far the standby may be behind; beyond it, and while it does not answer, its reads go to the primary.
+    Default: 5s"""
 
     require_database_url: bool = False
     """Refuse to start without DATABASE_URL, instead of using an embedded PostgreSQL. Default: off."""
@@ -222,6 +230,8 @@ class Settings(ServiceSettings):
                 " CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY, or set CONTENTGEN_INSECURE=on where everyone who reaches"
                 " it may be trusted"
             )
+        if self.read_url and not self.database_url:
+            problems.append("CONTENTGEN_READ_URL asks for DATABASE_URL: it names a standby of that database")
         if self.require_database_url and not self.database_url:
             problems.append(
                 "DATABASE_URL or DATABASE_URL_FILE must be set, since CONTENTGEN_REQUIRE_DATABASE_URL is on: without,"

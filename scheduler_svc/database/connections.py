@@ -123,6 +123,19 @@ def check_sessions(url: str, lineage: Lineage | None = None) -> None:
         raise SettingsError([_NO_URL]) from None
 
 
+def describe_standby(url: str) -> str:
+    """Returns what the server of CONTENTGEN_READ_URL is. Raises SettingsError if it can't be reached."""
+    try:
+        with closing(connect(sa.make_url(url))) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT pg_is_in_recovery()")
+            standby = (cursor.fetchone() or (False,))[0]
+            return "a standby answers" if standby else "answers, and is no standby: it will not be read"
+    except psycopg2.Error as error:
+        raise SettingsError([f"CONTENTGEN_READ_URL can't be used: {' '.join(str(error).split())}"]) from None
+    except (sa.exc.ArgumentError, ValueError):
+        raise SettingsError([_NO_URL.replace("DATABASE_URL", "CONTENTGEN_READ_URL")]) from None
+
+
 def _compare(one: Any, other: Any) -> None:
     """Each connection has to keep a session, and not the other's."""
     samples = [(_session(one), _session(other), _session(one)) for _ in range(COMPARISONS)]

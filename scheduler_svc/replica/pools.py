@@ -15,6 +15,7 @@ from scheduler_svc.config import Settings
 from scheduler_svc.database.connections import ALONE_TIMEOUT, HOT_TIMEOUT, Timeouts
 from scheduler_svc.database.lineage import Lineage
 from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.standby import Reads
 from scheduler_svc.transactions import Database, make_engine
 
 READ_THREADS = 4
@@ -26,18 +27,19 @@ DISPATCH_LOCK_TIMEOUT = 0.5
 class Pools:
     """Creates and closes them. Each thread has a connection of its own, opened on first use."""
 
-    def __init__(
-        self, url: str, database: Callable[[str, sa.Engine], Database], settings: Settings, lineage: Lineage
-    ) -> None:
+    def __init__(self, url: str, database: Callable[..., Database], settings: Settings, lineage: Lineage) -> None:
         """`database` makes a database of a pool's name and engine; `lineage` refuses servers of another fleet."""
         self._lineage = lineage
         self._url = url
         self._database = database
-        self._lock_timeout, statement_timeout = settings.lock_wait, settings.statement_timeout
+        self._lock_timeout, self._statement_timeout = settings.lock_wait, settings.statement_timeout
+        statement_timeout = self._statement_timeout
+        call = Timeouts(self._lock_timeout, statement_timeout)
         self._engines: list[sa.Engine] = []
         self._calls: list[Calls] = []
-        self.reads = self._pool("reads", READ_THREADS, statement_timeout)
+        self.reads = Reads(self._database("reads", self._engine(READ_THREADS, call)), READ_THREADS)
         """Clients' reads."""
+        self._calls.append(self.reads)
         self.writes = self._pool("writes", 2, statement_timeout)
         """Clients' writes to single rows: they may wait for a row's lock, which reads never do."""
         self.operators = self._pool("operators", 2, HOT_TIMEOUT)
@@ -58,6 +60,8 @@ class Pools:
         """Admission, for which the dispatcher may wait."""
         self.diagnosis = self._pool("diagnosis", 1, statement_timeout)
         """The search for sessions that hold locks, while other pools are blocked."""
+        self.standby: Calls | None = None
+        """Clients' reads from a standby; set by `open_standby`."""
 
     def _pool(
         self, name: str, threads: int, statement: float, *, hot: bool = False, lock_timeout: float | None = None
@@ -80,9 +84,19 @@ class Pools:
         """Returns an engine for work that nobody waits for."""
         return self._engine(1, Timeouts(self._lock_timeout, ALONE_TIMEOUT))
 
+    def open_standby(self, url: str, away: Callable[[str], None]) -> Calls:
+        """Returns the calls that a standby answers. `away` is told, on their thread, of each failure to reach it."""
+        timeouts = Timeouts(self._lock_timeout, self._statement_timeout)
+        engine = make_engine(url, READ_THREADS, timeouts=timeouts)
+        self._engines.append(engine)
+        self.standby = Calls(self._database("standby", engine, away), READ_THREADS)
+        return self.standby
+
     async def close(self) -> None:
-        """Waits for the calls under way, then closes all connections."""
+        """Waits for the calls under way, then closes all connections. It waits for no standby, which may be frozen."""
         for calls in self._calls:
             await asyncio.to_thread(calls.close)
+        if self.standby:
+            self.standby.close(wait=False)
         for engine in self._engines:
             engine.dispose()

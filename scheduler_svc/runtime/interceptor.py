@@ -30,7 +30,18 @@ from grpc_status import rpc_status
 
 from scheduler_svc.domain.errors import DomainError, RequestTooSlow, ShuttingDown
 from scheduler_svc.metrics import Metrics, RpcMetrics
-from scheduler_svc.runtime.access import OPEN, Behavior, Callers, Context, Continuation, Handler, Limits, caller, narrow
+from scheduler_svc.runtime.access import (
+    OPEN,
+    Behavior,
+    Callers,
+    Context,
+    Continuation,
+    Handler,
+    Limits,
+    allow_stale,
+    caller,
+    narrow,
+)
 from scheduler_svc.runtime.auditing import Auditor
 from scheduler_svc.runtime.errors import (
     ERROR_STATUSES,
@@ -204,6 +215,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
                     receiving = self._callers.begin(method, context)
                     request = await read(requests, context, receiving)
                     narrow(method, request)
+                    allow_stale(method, request)
                     response = await call(request, context)
             except BaseException as error:
                 if measured:
