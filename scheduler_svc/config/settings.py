@@ -47,7 +47,7 @@ Shared = Annotated[T, _SHARED]
 
 
 class Settings(ServiceSettings):
-    SECRETS: ClassVar[frozenset[str]] = frozenset({"database_url", "database_url_file", "read_url"})
+    SECRETS: ClassVar[frozenset[str]] = frozenset({"database_url", "database_url_file", "pool_url", "read_url"})
     """The URL may have been set where the path of its file belongs."""
 
     # the value is the URL that the file holds, not the file's path
@@ -58,6 +58,10 @@ class Settings(ServiceSettings):
         default=None, validation_alias="DATABASE_URL", validate_default=True, repr=False
     )
     """URL of the PostgreSQL to use. Default: unset, an embedded PostgreSQL in the data folder."""
+
+    pool_url: DatabaseUrl | None = Field(default=None, repr=False)
+    """URL of that database through a PgBouncer that pools by transaction, for calls, watches and loops: eight
+    connections stay with DATABASE_URL, which must keep sessions. Default: unset, all have connections of their own."""
 
     read_url: DatabaseUrl | None = Field(default=None, repr=False)
     """URL of a streaming standby of that database, or of several, for reads that may be a moment old: lists, counts and
@@ -230,8 +234,11 @@ class Settings(ServiceSettings):
                 " CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY, or set CONTENTGEN_INSECURE=on where everyone who reaches"
                 " it may be trusted"
             )
-        if self.read_url and not self.database_url:
-            problems.append("CONTENTGEN_READ_URL asks for DATABASE_URL: it names a standby of that database")
+        if not self.database_url:
+            beside = {"CONTENTGEN_POOL_URL": self.pool_url, "CONTENTGEN_READ_URL": self.read_url}
+            problems += [
+                f"{name} asks for DATABASE_URL, whose database it leads to" for name, url in beside.items() if url
+            ]
         if self.require_database_url and not self.database_url:
             problems.append(
                 "DATABASE_URL or DATABASE_URL_FILE must be set, since CONTENTGEN_REQUIRE_DATABASE_URL is on: without,"

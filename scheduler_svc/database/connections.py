@@ -4,7 +4,8 @@ PostgreSQL has no bounds of waits by default: one row that another session has l
 shares the connection. `Timeouts` has the bounds. A transaction that they end has changed nothing.
 
 A pooler may stand between. LISTEN, prepared statements and settings belong to a session. A pooler that hands each
-transaction to whichever session is free keeps none of them, and hints would be lost without a word.
+transaction to whichever session is free keeps none of them, and hints would be lost without a word: what needs none of
+them may go through it, by a URL of its own.
 
 Whoever knows the key of an advisory lock can take it, and some of ours are only tried: nothing waits then, and
 PostgreSQL logs nothing. So `system/sql.py` looks for sessions that hold one of these for long.
@@ -95,8 +96,8 @@ COMPARISONS = 5
 """How often two connections are compared: a pooler may give both the right session by chance."""
 _NOT_KEPT = (
     "DATABASE_URL leads to a connection pooler that does not keep a connection to one session of PostgreSQL{how}:"
-    " LISTEN/NOTIFY and prepared statements need that. Use session pooling there (PgBouncer: pool_mode=session),"
-    " or a URL that leads straight to PostgreSQL"
+    " LISTEN/NOTIFY and prepared statements need that. Name it by CONTENTGEN_POOL_URL, and lead DATABASE_URL straight"
+    " to PostgreSQL; or use session pooling there (PgBouncer: pool_mode=session)"
 )
 
 _NO_URL = (

@@ -1,13 +1,15 @@
 """The replica's threads and connections, one pool a purpose, so that no kind of work holds up another.
 
-With those of the group committers, the dispatcher, the listener and the vacuum they are 27 connections at most, which
-docs/how-to/postgresql.md tells operators.
+With those of the group committers, the dispatcher, LISTEN, NOTIFY and the vacuum they are 27 connections at most, which
+docs/how-to/postgresql.md tells operators. Fewer would let one kind of work hold up another, so that is for a pooler by
+transaction: what does not need a session of its own, or the plans of the hot path, goes there if there is one.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -31,13 +33,14 @@ class Pools:
         """`database` makes a database of a pool's name and engine; `lineage` refuses servers of another fleet."""
         self._lineage = lineage
         self._url = url
+        self._pool_url = settings.pool_url
         self._database = database
         self._lock_timeout, self._statement_timeout = settings.lock_wait, settings.statement_timeout
         statement_timeout = self._statement_timeout
-        call = Timeouts(self._lock_timeout, statement_timeout)
         self._engines: list[sa.Engine] = []
         self._calls: list[Calls] = []
-        self.reads = Reads(self._database("reads", self._engine(READ_THREADS, call)), READ_THREADS)
+        reading = self._engine(READ_THREADS, Timeouts(self._lock_timeout, statement_timeout), direct=False)
+        self.reads = Reads(self._database("reads", reading), READ_THREADS)
         """Clients' reads."""
         self._calls.append(self.reads)
         self.writes = self._pool("writes", 2, statement_timeout)
@@ -46,7 +49,7 @@ class Pools:
         """Operators' calls, and work on many tasks batch by batch."""
         self.assets = self._pool("assets", 1, HOT_TIMEOUT)
         """Uploads of assets and their collection, which waits for the object store."""
-        self.sessions = self._pool("sessions", 4, statement_timeout)
+        self.sessions = self._pool("sessions", 3, statement_timeout)
         """Hellos."""
         self.watches = self._pool("watches", 2, HOT_TIMEOUT, hot=True)
         """Watchers, of which many may come back at once."""
@@ -56,7 +59,9 @@ class Pools:
         """Deliveries of webhooks."""
         self.audit = self._pool("audit", 1, HOT_TIMEOUT, hot=True)
         """Audit events, for which calls may wait."""
-        self.dispatch = self._pool("dispatch", 1, HOT_TIMEOUT, hot=True, lock_timeout=DISPATCH_LOCK_TIMEOUT)
+        self.dispatch = self._pool(
+            "dispatch", 1, HOT_TIMEOUT, hot=True, lock_timeout=DISPATCH_LOCK_TIMEOUT, direct=True
+        )
         """Admission, for which the dispatcher may wait."""
         self.diagnosis = self._pool("diagnosis", 1, statement_timeout)
         """The search for sessions that hold locks, while other pools are blocked."""
@@ -64,15 +69,24 @@ class Pools:
         """Clients' reads from a standby; set by `open_standby`."""
 
     def _pool(
-        self, name: str, threads: int, statement: float, *, hot: bool = False, lock_timeout: float | None = None
+        self,
+        name: str,
+        threads: int,
+        statement: float,
+        *,
+        hot: bool = False,
+        lock_timeout: float | None = None,
+        direct: bool = False,
     ) -> Calls:
         timeouts = Timeouts(lock_timeout or self._lock_timeout, statement)
-        calls = Calls(self._database(name, self._engine(threads, timeouts, hot=hot)), threads)
+        calls = Calls(self._database(name, self._engine(threads, timeouts, hot=hot, direct=direct)), threads)
         self._calls.append(calls)
         return calls
 
-    def _engine(self, connections: int, timeouts: Timeouts, *, hot: bool = False) -> sa.Engine:
-        engine = make_engine(self._url, connections, hot=hot, timeouts=timeouts, lineage=self._lineage)
+    def _engine(self, connections: int, timeouts: Timeouts, *, hot: bool = False, direct: bool = True) -> sa.Engine:
+        url = None if direct else self._pool_url
+        options: dict[str, Any] = {"hot": hot, "timeouts": timeouts, "lineage": self._lineage, "pooled": bool(url)}
+        engine = make_engine(url or self._url, connections, **options)
         self._engines.append(engine)
         return engine
 
