@@ -73,6 +73,8 @@ class Rpc(NamedTuple):
             when its outcome is unknown: UNAVAILABLE, as of a commit. A call that is idempotent but answers how much it
             moved is none: a second attempt would answer too little. Streams reconnect by themselves.
         submits: it creates tasks, so that maintenance refuses it.
+        may_be_stale: it may show what was so a moment ago, so that a standby may answer it. One that gives the etag of
+            a change, or tells of a task by which its caller goes on, is none.
         counted_as: the kind that a caller's calls in progress are limited by: `call`, `wait`, `watch` or `lease`.
     """
 
@@ -83,6 +85,7 @@ class Rpc(NamedTuple):
     accounts: Accounts | None = None
     repeatable: bool = False
     submits: bool = False
+    may_be_stale: bool = False
     counted_as: str = "call"
 
 
@@ -111,7 +114,7 @@ _ROWS = {
         ),
         Rpc("GetTask", "client reviewer viewer", repeatable=True),
         Rpc("BatchGetTasks", "client reviewer viewer", repeatable=True),
-        Rpc("ListTasks", "client reviewer viewer", repeatable=True),
+        Rpc("ListTasks", "client reviewer viewer", repeatable=True, may_be_stale=True),
         Rpc("CancelTask", "client", _TASK),
         Rpc("UpdateTask", "client", Change("task", "task.task_id", "task")),
         Rpc("RetryTask", "client", _TASK),
@@ -120,11 +123,11 @@ _ROWS = {
         Rpc("CleanupTasks", "client", _OF_FILTER),
         Rpc("WaitTask", "client reviewer viewer", repeatable=True, counted_as="wait"),
         Rpc("WatchTasks", "client reviewer viewer", counted_as="watch"),
-        Rpc("ListTaskEvents", "client reviewer viewer", repeatable=True),
-        Rpc("ListAttemptLogs", "client reviewer viewer", repeatable=True),
+        Rpc("ListTaskEvents", "client reviewer viewer", repeatable=True, may_be_stale=True),
+        Rpc("ListAttemptLogs", "client reviewer viewer", repeatable=True, may_be_stale=True),
         Rpc("TailAttempt", "client reviewer viewer", counted_as="watch"),
-        Rpc("GetTaskStats", "client reviewer viewer", repeatable=True),
-        Rpc("GetTaskHistory", "client reviewer viewer", repeatable=True),
+        Rpc("GetTaskStats", "client reviewer viewer", repeatable=True, may_be_stale=True),
+        Rpc("GetTaskHistory", "client reviewer viewer", repeatable=True, may_be_stale=True),
         Rpc("PollRunningTasks", "client", _OF_ACCOUNT, repeatable=True),
         Rpc("PollTask", "client", Change("task", "task_id"), repeatable=True),
         Rpc("HandleTimeouts", "client", _OF_ACCOUNT),
@@ -144,15 +147,15 @@ _ROWS = {
     ),
     content_service_pb2: (
         Rpc("GetContent", "client reviewer publisher viewer", repeatable=True),
-        Rpc("ListContents", "client reviewer publisher viewer", repeatable=True),
+        Rpc("ListContents", "client reviewer publisher viewer", repeatable=True, may_be_stale=True),
         Rpc("UpdateContent", "client reviewer", Change("content", "content.content_id", "content")),
-        Rpc("ListContentRevisions", "client reviewer publisher viewer", repeatable=True),
+        Rpc("ListContentRevisions", "client reviewer publisher viewer", repeatable=True, may_be_stale=True),
         Rpc("RestoreContentRevision", "client reviewer", _CONTENT),
         Rpc("UploadAsset", "client reviewer", Change("content", made="content")),
         Rpc("RemoveAsset", "client reviewer", _CONTENT),
         Rpc("AddComment", "client reviewer", Change("content", "content_id")),
-        Rpc("ListComments", "client reviewer publisher viewer", repeatable=True),
-        Rpc("ListReviewEvents", "client reviewer publisher viewer", repeatable=True),
+        Rpc("ListComments", "client reviewer publisher viewer", repeatable=True, may_be_stale=True),
+        Rpc("ListReviewEvents", "client reviewer publisher viewer", repeatable=True, may_be_stale=True),
         Rpc("AssignReview", "client reviewer", _CONTENT, repeatable=True),
         Rpc("ReviewContent", "client reviewer", _CONTENT._replace(tells="decision")),
         Rpc("BatchReviewContents", "client reviewer", Change("content", "requests", "contents", several=True)),
@@ -166,14 +169,14 @@ _ROWS = {
         Rpc("ReleaseReview", "client reviewer", _CONTENT),
         Rpc("RegenerateContent", "client reviewer", Change("content", "content_id", "task"), submits=True),
         Rpc("DeleteContent", "client", Change("content", "content_id")),
-        Rpc("ListPublishPool", "client reviewer publisher viewer", repeatable=True),
+        Rpc("ListPublishPool", "client reviewer publisher viewer", repeatable=True, may_be_stale=True),
         Rpc("UpdatePublishPoolEntry", "client reviewer", Change("content", "entry.content_id", "entry")),
         Rpc("RemoveFromPublishPool", "client reviewer", Change("content", "content_id")),
         Rpc("RetryPublish", "client reviewer", _ENTRY),
         Rpc("ClaimPublishPool", "client publisher", Change("content", made="entries", several=True, claims=True)),
         Rpc("RenewPublishClaim", "client publisher", _ENTRY, repeatable=True),
         Rpc("ReportPublished", "client publisher", _ENTRY._replace(tells="published")),
-        Rpc("ListPublishAttempts", "client reviewer publisher viewer", repeatable=True),
+        Rpc("ListPublishAttempts", "client reviewer publisher viewer", repeatable=True, may_be_stale=True),
     ),
     asset_service_pb2: (
         Rpc("GetAsset", "client reviewer publisher viewer"),
@@ -192,7 +195,7 @@ _ROWS = {
     schedule_service_pb2: (
         Rpc("CreateSchedule", "client", Change("schedule", made="schedule")),
         Rpc("GetSchedule", "client viewer", repeatable=True),
-        Rpc("ListSchedules", "client viewer", repeatable=True),
+        Rpc("ListSchedules", "client viewer", repeatable=True, may_be_stale=True),
         Rpc("GetNextRuns", "client viewer", repeatable=True),
         Rpc("UpdateSchedule", "client", Change("schedule", "schedule.schedule_id", "schedule")),
         Rpc("DeleteSchedule", "client", Change("schedule", "schedule_id")),
@@ -221,7 +224,7 @@ _ROWS = {
         Rpc("DeleteWebhook", "", Change("webhook", "webhook_id")),
         Rpc("RotateWebhookSecret", "", _WEBHOOK),
         Rpc("PingWebhook", "", Change("webhook", "webhook_id")),
-        Rpc("ListDeliveries", "viewer", repeatable=True),
+        Rpc("ListDeliveries", "viewer", repeatable=True, may_be_stale=True),
         Rpc("RedeliverWebhook", "", Change("delivery", "delivery_id", otherwise=("webhook", "webhook_id"))),
     ),
     notification_service_pb2: (
@@ -237,7 +240,7 @@ _ROWS = {
         Rpc("DeleteChannel", "", Change("channel", "channel_id")),
         Rpc("TestChannel", "", Change("channel", "channel_id")),
     ),
-    audit_service_pb2: (Rpc("ListAuditEvents", "viewer", repeatable=True),),
+    audit_service_pb2: (Rpc("ListAuditEvents", "viewer", repeatable=True, may_be_stale=True),),
 }
 
 SERVICES: Mapping[str, ServiceDescriptor] = {

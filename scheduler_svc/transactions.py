@@ -69,39 +69,54 @@ _HOT_SETTINGS = (
 _SETTINGS = (
     "SET client_min_messages = warning; SET jit = off; SET timezone = 'UTC';"
     " SET idle_in_transaction_session_timeout = '20s';"
+    f" {SET_DURABLE};"
+)
+_KEEPALIVE = (
     " SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
     " SET tcp_user_timeout = '8s';"
-    f" {SET_DURABLE};"
 )
 
 R = TypeVar("R")
 
 
 def make_engine(
-    url: str, connections: int, *, hot: bool = False, timeouts: Timeouts | None = None, lineage: Lineage | None = None
+    url: str,
+    connections: int,
+    *,
+    hot: bool = False,
+    timeouts: Timeouts | None = None,
+    lineage: Lineage | None = None,
+    pooled: bool = False,
 ) -> sa.Engine:
     """Returns an engine with at most `connections` connections, none opened yet.
 
     `hot`: with the plans of the hot path, and its bounds unless `timeouts` is given. `lineage` refuses servers that are
-    not the fleet's database.
+    not the fleet's database. `pooled`: a pooler gives each transaction any session, so each brings its settings, and
+    prepares nothing.
     """
+    timeouts = timeouts or Timeouts(LOCK_TIMEOUT, HOT_TIMEOUT if hot else CALL_TIMEOUT)
+    settings = _SETTINGS + timeouts.sql() + (_HOT_SETTINGS if hot else "")
     engine = sa.create_engine(
         url,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=10,
-        execution_options={"prepares": hot},
+        execution_options={"begins_with": [_local(settings)]} if pooled else {"prepares": hot},
         isolation_level="AUTOCOMMIT",  # `Pipeline` sends BEGIN and COMMIT, and saves their round trips
         use_native_hstore=False,  # a question for each connection about a type that no column has
         connect_args=defaults(sa.make_url(url)),
     )
     if lineage:
         lineage.guard(engine)
-    timeouts = timeouts or Timeouts(LOCK_TIMEOUT, HOT_TIMEOUT if hot else CALL_TIMEOUT)
-    settings = _SETTINGS + timeouts.sql() + (_HOT_SETTINGS if hot else "")
-    sa.event.listen(engine, "connect", lambda connection, _record: _set(connection, settings))
+    if not pooled:
+        sa.event.listen(engine, "connect", lambda connection, _record: _set(connection, _KEEPALIVE + settings))
     sa.event.listen(engine, "reset", _leave_no_transaction)
     return engine
+
+
+def _local(settings: str) -> str:
+    """Returns what sets the same for one transaction."""
+    return settings.replace("SET ", "SET LOCAL ").replace(", false)", ", true)").rstrip("; ")
 
 
 def _set(connection: Any, settings: str) -> None:

@@ -39,6 +39,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "clock": Subject("Clocks", "/workers"),
     "settings": Subject("Settings", "/workers"),
     "snapshots": Subject("Transactions", "/workers"),
+    "standby": Subject("Standby", "/workers"),
     "version": Subject("Version", "/workers"),
     "workers": Subject("Workers", "/workers"),
     "cli": Subject("CLI", "/workers"),

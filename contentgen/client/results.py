@@ -578,6 +578,10 @@ class Replica(TypedDict):
     """Seconds by which its clock is ahead of the database's, at least. None: its version does not tell."""
     settings: dict[str, str]
     """Those that all schedulers must share, by variable. Empty: its version does not tell."""
+    standby_problem: str
+    """Why it reads nothing from its standby: `AWAY`, `LAGS`, `NOT_STANDBY` or `OTHER_DATABASE`. Empty: it reads, or has
+    none.
+    """
 
 
 class LockHolder(TypedDict):

@@ -41,7 +41,8 @@ def schedulers(system: System | None) -> Iterator[Finding]:
 
     Else a line for each that does not serve, each that has fallen silent, each lane with items set aside, and each
     session that holds locks. Then one for maintenance, each setting of PostgreSQL without which a crash loses
-    acknowledged work, each clock that is off, each setting that differs, and a transaction that has been open for long.
+    acknowledged work, each clock that is off, each setting that differs, each standby that is not read, and a
+    transaction that has been open for long.
     """
     if system is None:
         return
@@ -56,6 +57,7 @@ def schedulers(system: System | None) -> Iterator[Finding]:
         yield _weakened(setting)
     yield from _clocks(replicas)
     yield from _settings(replicas)
+    yield from _standbys(replicas)
     if oldest := system["oldest_transaction"]:
         yield from _held_open(oldest)
 
@@ -229,6 +231,28 @@ def _settings(replicas: Sequence[Replica]) -> Iterator[Finding]:
                 "settings",
                 Phrase("{name} differs: {values}", name=line(name), values=joined(values, "; ")),
                 Phrase("give all schedulers the same: each works by its own, on what belongs to all"),
+            )
+
+
+_STANDBY_PROBLEMS = {
+    "AWAY": Phrase("it does not answer"),
+    "LAGS": Phrase("it lags behind the primary"),
+    "NOT_STANDBY": Phrase("its server is no standby"),
+    "OTHER_DATABASE": Phrase("its server has another database"),
+}
+
+
+def _standbys(replicas: Sequence[Replica]) -> Iterator[Finding]:
+    for replica in replicas:
+        if problem := replica["standby_problem"]:
+            yield warn(
+                "standby",
+                Phrase(
+                    "{scheduler} reads nothing from its standby: {problem}",
+                    scheduler=line(replica["scheduler_id"]),
+                    problem=_STANDBY_PROBLEMS.get(problem, line(problem)),
+                ),
+                Phrase("its reads go to the primary meanwhile; look at the standby, and at CONTENTGEN_READ_URL"),
             )
 
 

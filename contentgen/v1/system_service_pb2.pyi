@@ -82,12 +82,17 @@ class Replica(_message.Message):
     LANES_FIELD_NUMBER: _builtins.int
     CLOCK_OFFSET_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
+    STANDBY_PROBLEM_FIELD_NUMBER: _builtins.int
     scheduler_id: _builtins.str
     """Its name: the host name and a random suffix, new at each start."""
     version: _builtins.str
     """Its version of contentgen."""
     serving: _builtins.bool
     """Its health: false while its database is away, while a lane is stalled, and while it drains."""
+    standby_problem: _builtins.str
+    """Why it does not read from the standby of CONTENTGEN_READ_URL, so that all its reads go to the primary: `AWAY`, `LAGS`,
+    `NOT_STANDBY` or `OTHER_DATABASE`. Empty: it does, or it has none.
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it started."""
@@ -123,10 +128,11 @@ class Replica(_message.Message):
         lanes: _abc.Iterable[Global___Lane] | None = ...,
         clock_offset: _duration_pb2.Duration | None = ...,
         settings: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        standby_problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["clock_offset", b"clock_offset", "last_heartbeat_time", b"last_heartbeat_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_offset", b"clock_offset", "lanes", b"lanes", "last_heartbeat_time", b"last_heartbeat_time", "scheduler_id", b"scheduler_id", "serving", b"serving", "settings", b"settings", "start_time", b"start_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_offset", b"clock_offset", "lanes", b"lanes", "last_heartbeat_time", b"last_heartbeat_time", "scheduler_id", b"scheduler_id", "serving", b"serving", "settings", b"settings", "standby_problem", b"standby_problem", "start_time", b"start_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,7 +13,7 @@ from scheduler_svc.assets.stores import open_store
 from scheduler_svc.config import Bucket, Settings, configure_logging
 from scheduler_svc.config.settings import empty_url
 from scheduler_svc.config.tokens import read_tokens
-from scheduler_svc.database.connections import check_sessions
+from scheduler_svc.database.connections import check_sessions, describe_standby
 from scheduler_svc.postgres import PostgresError
 from scheduler_svc.postgres.programs import find_bindir
 from scheduler_svc.runtime.tls import Certificates
@@ -94,3 +94,8 @@ def _unreachable(settings: Settings, findings: Findings) -> Iterator[str]:
         yield from error.problems
     else:
         findings["database_url"] = "answers, and keeps sessions"
+    if settings.read_url:
+        try:
+            findings["read_url"] = describe_standby(settings.read_url)
+        except SettingsError as error:
+            yield from error.problems

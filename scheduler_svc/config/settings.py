@@ -47,7 +47,7 @@ Shared = Annotated[T, _SHARED]
 
 
 class Settings(ServiceSettings):
-    SECRETS: ClassVar[frozenset[str]] = frozenset({"database_url", "database_url_file"})
+    SECRETS: ClassVar[frozenset[str]] = frozenset({"database_url", "database_url_file", "pool_url", "read_url"})
     """The URL may have been set where the path of its file belongs."""
 
     # the value is the URL that the file holds, not the file's path
@@ -58,6 +58,18 @@ class Settings(ServiceSettings):
         default=None, validation_alias="DATABASE_URL", validate_default=True, repr=False
     )
     """URL of the PostgreSQL to use. Default: unset, an embedded PostgreSQL in the data folder."""
+
+    pool_url: DatabaseUrl | None = Field(default=None, repr=False)
+    """URL of that database through a PgBouncer that pools by transaction, for calls, watches and loops: eight
+    connections stay with DATABASE_URL, which must keep sessions. Default: unset, all have connections of their own."""
+
+    read_url: DatabaseUrl | None = Field(default=None, repr=False)
+    """URL of a streaming standby of that database, or of several, for reads that may be a moment old: lists, counts and
+    history. Default: unset, all reads go to the primary."""
+
+    read_max_lag: Annotated[float, duration(0.5, HOUR)] = 5.0
+    """How far the standby may be behind; beyond it, and while it does not answer, its reads go to the primary.
+    Default: 5s"""
 
     require_database_url: bool = False
     """Refuse to start without DATABASE_URL, instead of using an embedded PostgreSQL. Default: off."""
@@ -226,6 +238,11 @@ class Settings(ServiceSettings):
                 " CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY, or set CONTENTGEN_INSECURE=on where everyone who reaches"
                 " it may be trusted"
             )
+        if not self.database_url:
+            beside = {"CONTENTGEN_POOL_URL": self.pool_url, "CONTENTGEN_READ_URL": self.read_url}
+            problems += [
+                f"{name} asks for DATABASE_URL, whose database it leads to" for name, url in beside.items() if url
+            ]
         if self.require_database_url and not self.database_url:
             problems.append(
                 "DATABASE_URL or DATABASE_URL_FILE must be set, since CONTENTGEN_REQUIRE_DATABASE_URL is on: without,"

@@ -4,7 +4,8 @@ PostgreSQL has no bounds of waits by default: one row that another session has l
 shares the connection. `Timeouts` has the bounds. A transaction that they end has changed nothing.
 
 A pooler may stand between. LISTEN, prepared statements and settings belong to a session. A pooler that hands each
-transaction to whichever session is free keeps none of them, and hints would be lost without a word.
+transaction to whichever session is free keeps none of them, and hints would be lost without a word: what needs none of
+them may go through it, by a URL of its own.
 
 Whoever knows the key of an advisory lock can take it, and some of ours are only tried: nothing waits then, and
 PostgreSQL logs nothing. So `system/sql.py` looks for sessions that hold one of these for long.
@@ -95,8 +96,8 @@ COMPARISONS = 5
 """How often two connections are compared: a pooler may give both the right session by chance."""
 _NOT_KEPT = (
     "DATABASE_URL leads to a connection pooler that does not keep a connection to one session of PostgreSQL{how}:"
-    " LISTEN/NOTIFY and prepared statements need that. Use session pooling there (PgBouncer: pool_mode=session),"
-    " or a URL that leads straight to PostgreSQL"
+    " LISTEN/NOTIFY and prepared statements need that. Name it by CONTENTGEN_POOL_URL, and lead DATABASE_URL straight"
+    " to PostgreSQL; or use session pooling there (PgBouncer: pool_mode=session)"
 )
 
 _NO_URL = (
@@ -121,6 +122,19 @@ def check_sessions(url: str, lineage: Lineage | None = None) -> None:
         raise SettingsError([f"DATABASE_URL can't be used: {message}"]) from None
     except (sa.exc.ArgumentError, ValueError):  # they quote the URL, and so the password
         raise SettingsError([_NO_URL]) from None
+
+
+def describe_standby(url: str) -> str:
+    """Returns what the server of CONTENTGEN_READ_URL is. Raises SettingsError if it can't be reached."""
+    try:
+        with closing(connect(sa.make_url(url))) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT pg_is_in_recovery()")
+            standby = (cursor.fetchone() or (False,))[0]
+            return "a standby answers" if standby else "answers, and is no standby: it will not be read"
+    except psycopg2.Error as error:
+        raise SettingsError([f"CONTENTGEN_READ_URL can't be used: {' '.join(str(error).split())}"]) from None
+    except (sa.exc.ArgumentError, ValueError):
+        raise SettingsError([_NO_URL.replace("DATABASE_URL", "CONTENTGEN_READ_URL")]) from None
 
 
 def _compare(one: Any, other: Any) -> None:

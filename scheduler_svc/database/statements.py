@@ -2,7 +2,7 @@
 
 Statements of the hot lanes are prepared: parsed and planned once a connection, which is most of the cost of a small
 batch. The driver has no prepared statements, so they are made and called by SQL. A pooler in front of PostgreSQL must
-keep a session to one connection, which LISTEN needs too.
+keep a session to one connection, which LISTEN needs too, or only get transactions that prepare nothing.
 
 A plan is kept for as long as its connection lives. One that was made while a table was empty reads that table from end
 to end, or takes another index than that of the key. So the access paths here are SQL that the planner can serve by one
@@ -47,13 +47,17 @@ class Pipeline:
 
     Statements without a result (BEGIN, inserts of few rows, COMMIT) are held back and sent with the next one, so every
     statement sees what came before it. The connection itself is in autocommit mode. On an engine with the option
-    `prepares`, each statement is planned once a connection.
+    `prepares`, each statement is planned once a connection; each transaction begins with the statements of
+    `begins_with`.
     """
 
     def __init__(self, connection: sa.Connection, lock_timeout: float | None = None) -> None:
         """`lock_timeout`: seconds; unset: the connection's own."""
         self._connection = connection
-        self._begin = [BEGIN] if lock_timeout is None else [BEGIN, set_local_lock_timeout(lock_timeout)]
+        options = connection.get_execution_options()
+        self._begin = [BEGIN, *options.get("begins_with", ())]
+        if lock_timeout is not None:
+            self._begin.append(set_local_lock_timeout(lock_timeout))
         self._held_back = list(self._begin)
         self.committing = False
         """Whether a commit was sent, and the server has not said that it failed: its outcome is unknown."""
@@ -61,7 +65,7 @@ class Pipeline:
         """Whether the connection can't be used any more."""
         self.statements = 0
         """How many were run, or held back."""
-        self._prepared = Prepared.of(connection) if connection.get_execution_options().get("prepares") else None
+        self._prepared = Prepared.of(connection) if options.get("prepares") else None
 
     def execute(self, statement: sa.TextClause, parameters: dict[str, Any]) -> extensions.cursor:
         """Runs a statement; returns the driver's cursor, with its answer."""

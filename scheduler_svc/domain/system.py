@@ -33,7 +33,8 @@ class ReplicaState(NamedTuple):
     """The state of a replica at `heartbeat_time` (None: now).
 
     `clock_offset`: seconds by which its clock is ahead of the database's, at least; None if unknown. `settings`: those
-    that all replicas must share, by name; empty if unknown.
+    that all replicas must share, by name; empty if unknown. `standby_problem`: why it does not read from its
+    standby; empty: it does, or it has none.
     """
 
     scheduler_id: str
@@ -44,6 +45,21 @@ class ReplicaState(NamedTuple):
     lanes: Mapping[str, LaneState]
     clock_offset: float | None = None
     settings: Mapping[str, str] = {}
+    standby_problem: str = ""
+
+
+class WalPosition(NamedTuple):
+    """How far a server's log is flushed, or replayed: bytes of the log of a system."""
+
+    system: int
+    lsn: int
+
+
+class StandbyState(NamedTuple):
+    """`problem`: why it is not read; empty: it is. `lag`: seconds by which it is behind, at most; None: unknown."""
+
+    problem: str = ""
+    lag: float | None = None
 
 
 class LockHolder(NamedTuple):

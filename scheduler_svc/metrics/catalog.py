@@ -22,7 +22,7 @@ from scheduler_svc.domain import lifecycle
 from scheduler_svc.domain.ids import SEQUENCE_BITS
 from scheduler_svc.domain.lease import Grant, Release
 from scheduler_svc.domain.lifecycle import MOVES, RUNNING, Reason, Status
-from scheduler_svc.domain.system import DURABILITY_SETTINGS, Backlogs, Figures, LaneState
+from scheduler_svc.domain.system import DURABILITY_SETTINGS, Backlogs, Figures, LaneState, StandbyState
 from scheduler_svc.metrics.distribution import Distribution
 
 CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -201,6 +201,21 @@ class Metrics(ServiceMetrics):
             "contentgen_durability_weakened",
             "1 where the server, the database or the schedulers' role has this setting of durability off.",
             "setting",
+        )
+        self._standby_unused = self._gauge(
+            "contentgen_standby_unused",
+            "1 while no read goes to the standby of CONTENTGEN_READ_URL: it does not answer, lags, or is no standby.",
+        )
+        self._standby_lag = self._gauge(
+            "contentgen_standby_lag_seconds",
+            "How far that standby is behind, at most. Every second, as long as it is known.",
+        )
+        self.standby_fallbacks = self._counter_of(
+            "contentgen_standby_fallbacks_total",
+            "Reads that could have gone to the standby and went to the primary, by why: AWAY, LAGS, NOT_STANDBY,"
+            " OTHER_DATABASE, CHANGED (the caller has just changed something) or MISSING (the standby lacked it).",
+            "reason",
+            ("AWAY", "LAGS", "NOT_STANDBY", "OTHER_DATABASE", "CHANGED", "MISSING"),
         )
 
     def _declare_tasks(self) -> None:
@@ -398,6 +413,11 @@ class Metrics(ServiceMetrics):
     def sample_durability(self, weakened: Collection[str]) -> None:
         for setting in DURABILITY_SETTINGS:
             self._weakened.labels(setting).set(setting in weakened)
+
+    def sample_standby(self, state: StandbyState) -> None:
+        self._standby_unused.set(bool(state.problem))
+        if state.lag is not None:
+            self._standby_lag.set(state.lag)
 
     def sample_figures(self, figures: Figures) -> None:
         for status, n in figures.tasks.counts.items():

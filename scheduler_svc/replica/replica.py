@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -70,6 +70,7 @@ from scheduler_svc.runtime.health import Health, Reason, StallCheck, StoreWatch
 from scheduler_svc.runtime.interceptor import InFlight
 from scheduler_svc.runtime.loops import GIVE_UP_TIMEOUT, Periodic, Service, Supervision
 from scheduler_svc.runtime.signals import CommitSignals, Listener, Notifier
+from scheduler_svc.runtime.standby import Standby
 from scheduler_svc.runtime.tls import Certificates
 from scheduler_svc.runtime.tracing import NO_TRACER, Tracer
 from scheduler_svc.schedules import loop
@@ -271,6 +272,7 @@ class Replica:
         """Builds the pools, then what runs on them, then the router that connects them."""
         settings = self._settings
         self._pools = Pools(self._url, self._database, settings, self._lineage)
+        self._standby = self._build_standby()
         self._objects = Objects(open_store(settings.asset_location), Looks())
         location = str(settings.asset_location)
         self._store_identity = StoreIdentity(self._pools.assets, self._objects, location, self._wrong_assets)
@@ -306,14 +308,31 @@ class Replica:
             self._dispatcher,
         ]
 
-    def _database(self, pool: str, engine: sa.Engine) -> Database:
+    def _build_standby(self) -> Standby | None:
+        """Sends reads to the standby if there is one; those after a caller's own changes to the primary meanwhile."""
+        settings, pools = self._settings, self._pools
+        if settings.read_url is None:
+            return None
+
+        def away(_reason: str) -> None:
+            self._loop.call_soon_threadsafe(standby.away)
+
+        calls = pools.open_standby(settings.read_url, away)
+        standby = Standby(pools.diagnosis, calls, settings.read_max_lag, self._metrics)
+        pools.reads.standby = standby
+        for changing in (pools.writes, pools.operators, pools.dispatch, pools.assets):
+            changing.after = standby.changed
+        return standby
+
+    def _database(self, pool: str, engine: sa.Engine, away: Callable[[str], None] | None = None) -> Database:
+        """`away` None: when it is away, the store is."""
         engine_pool = engine.pool
         assert isinstance(engine_pool, sa.QueuePool)
         metrics = self._metrics.database(pool, engine_pool.size(), engine_pool.checkedout) if self._metrics else None
         return Database(
             engine,
             self._committed,
-            self._store_away_by_thread,
+            away or self._store_away_by_thread,
             self._interest,
             self._webhook_interest,
             aging=self._settings.priority_aging,
@@ -456,6 +475,7 @@ class Replica:
             *([Periodic("revoked tokens", self._tokens.run_once)] if self._auth else []),
             *self._file_reloads,
             *([self._expiry] if self._certificates else []),
+            *([Periodic("standby", self._standby.run_once)] if self._standby else []),
             *self._build_sampling(),
         ]
 
@@ -488,6 +508,7 @@ class Replica:
             self._lane_states(),
             self._clock.offset,
             self._settings.shared,
+            self._standby.state.problem if self._standby else "",
         )
 
     def _lane_states(self) -> dict[str, LaneState]:

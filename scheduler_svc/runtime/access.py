@@ -191,6 +191,9 @@ OPEN = frozenset(
 OnRefusal = Callable[[str, CallerIdentity | None, DomainError], None]
 """Is told of a call that is refused: the method, whose it is (None: the token is unknown), and why."""
 
+MAY_BE_STALE: ContextVar[bool] = ContextVar("may the call show what was so a moment ago", default=False)
+"""Set when a call comes in; unset once a read of it had to go to the primary, where its other reads follow."""
+_STALE = frozenset(path_of(name) for name, rpc in RPCS.items() if rpc.may_be_stale)
 _caller: ContextVar[CallerIdentity] = ContextVar("caller", default=ANYONE)
 _log = structlog.get_logger(__name__)
 
@@ -207,6 +210,14 @@ def narrow(method: str, request: object) -> None:
         _caller.set(caller().about(account_ids))
     elif of_all_accounts := _RULES[method][1]:
         caller().require_all_accounts(of_all_accounts)
+
+
+def allow_stale(method: str, request: Any) -> None:
+    """Lets the current call read from a standby, if its row says so.
+
+    The later pages of a list come from the primary: an older state than the first page's would lack what was there.
+    """
+    MAY_BE_STALE.set(method in _STALE and not getattr(request, "page_token", ""))
 
 
 def methods_of(identity: CallerIdentity) -> list[str]:

@@ -75,9 +75,9 @@ class FairExecutor:
         if future.set_running_or_notify_cancel():
             future.set_exception(error)
 
-    def close(self) -> None:
-        """Takes no more calls; returns once all that were submitted are over."""
-        self._executor.shutdown(wait=True)
+    def close(self, *, wait: bool = True) -> None:
+        """Takes no more calls; returns once all that were submitted are over, if it is to `wait`."""
+        self._executor.shutdown(wait=wait)
 
     def _serve(self) -> None:
         """Runs one call after the other, until no waiting call may run."""
@@ -206,6 +206,8 @@ class Calls:
     def __init__(self, database: Database, threads: int) -> None:
         self._database = database
         self._executor = FairExecutor(threads)
+        self.after: Callable[[str], None] | None = None
+        """Is told the caller after each of a caller's calls, however it ended."""
         self._open: dict[object, float] = {}
 
     async def run(self, work: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -222,14 +224,16 @@ class Calls:
         finally:
             over.cancel()
             del self._open[call]
+            if self.after:
+                self.after(caller)
 
     def state(self) -> LaneState:
         """Returns the present state. A call that waits and runs too long is a stall, even if others pass it."""
         since = next(iter(self._open.values()), None)
         return LaneState(0.0 if since is None else time.monotonic() - since, math.inf, waiting=len(self._open))
 
-    def close(self) -> None:
-        self._executor.close()
+    def close(self, *, wait: bool = True) -> None:
+        self._executor.close(wait=wait)
 
 
 SKIP_INTERVAL = 10.0

@@ -31,7 +31,18 @@ from grpc_status import rpc_status
 from contentgen.rpcs import RPCS, path_of
 from scheduler_svc.domain.errors import DomainError, RequestTooSlow, ShuttingDown
 from scheduler_svc.metrics import Metrics, RpcMetrics
-from scheduler_svc.runtime.access import OPEN, Behavior, Callers, Context, Continuation, Handler, Limits, caller, narrow
+from scheduler_svc.runtime.access import (
+    OPEN,
+    Behavior,
+    Callers,
+    Context,
+    Continuation,
+    Handler,
+    Limits,
+    allow_stale,
+    caller,
+    narrow,
+)
 from scheduler_svc.runtime.auditing import Auditor
 from scheduler_svc.runtime.errors import (
     ERROR_STATUSES,
@@ -211,6 +222,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
                     receiving = self._callers.begin(method, context)
                     request = await read(requests, context, receiving)
                     narrow(method, request)
+                    allow_stale(method, request)
                     if submits:
                         self._may_submit()
                     response = await call(request, context)

@@ -22,6 +22,7 @@ from scheduler_svc.domain.system import (
     OldestTransaction,
     ReplicaState,
     Revocation,
+    WalPosition,
 )
 from scheduler_svc.domain.webhook import RETRY_FOR, DeliveryStatus
 from scheduler_svc.publishing.sql import AWAITS_RETRY, PUBLISHABLE
@@ -74,6 +75,15 @@ _REPLICAS = sa.text("""
 """Reads the replicas."""
 _DATABASE = sa.text("SELECT current_setting('server_version'), pg_database_size(current_database())")
 """Reads PostgreSQL's version and the database's size."""
+_FLUSHED = sa.text("""
+    SELECT system_identifier, CAST(pg_current_wal_flush_lsn() - '0/0' AS bigint) FROM pg_control_system()
+""")
+"""Reads how far the primary's log is flushed: each commit that was acknowledged is before it."""
+_REPLAYED = sa.text("""
+    SELECT system_identifier, CAST(pg_last_wal_replay_lsn() - '0/0' AS bigint) FROM pg_control_system()
+    WHERE pg_is_in_recovery()
+""")
+"""Reads how far a standby has replayed the log; nothing from a server that is none."""
 
 _SET_MAINTENANCE = sa.text("""
     INSERT INTO maintenance (until_time, reason) VALUES (coalesce(CAST(:until_time AS timestamptz), now()), :reason)
@@ -181,7 +191,11 @@ class SystemStatements(Statements):
 
     def announce(self, replica: ReplicaState) -> None:
         lanes = {name: {key: getattr(lane, key) for key in _STORED} for name, lane in replica.lanes.items()}
-        traits = {"clock_offset": replica.clock_offset, "settings": {**replica.settings}}
+        traits = {
+            "clock_offset": replica.clock_offset,
+            "settings": {**replica.settings},
+            "standby_problem": replica.standby_problem,
+        }
         self._run(
             _ANNOUNCE,
             scheduler_id=replica.scheduler_id,
@@ -206,6 +220,14 @@ class SystemStatements(Statements):
     def weakened_settings(self) -> tuple[str, ...]:
         """Returns those of `DURABILITY_SETTINGS` that the server, the database or the role has off, sorted."""
         return tuple(name for (name,) in self._rows(_WEAKENED, names=list(DURABILITY_SETTINGS)))
+
+    def flushed(self) -> WalPosition:
+        """Returns how far the primary's log is flushed."""
+        return WalPosition(*self._row(_FLUSHED))
+
+    def replayed(self) -> WalPosition | None:
+        """Returns how far this standby has replayed the log. Returns None if the server is no standby."""
+        return self._one(WalPosition, _REPLAYED)
 
     def clock(self) -> float:
         """Returns the database's clock, in Unix time."""
@@ -259,5 +281,5 @@ def _replica(row: Any) -> ReplicaState:
     """Returns a row as another version may have stored it: with more said of its lanes, or with less."""
     scheduler_id, version, start_time, heartbeat_time, serving, stored, traits = row
     lanes = {name: LaneState(**{key: lane[key] for key in _STORED if key in lane}) for name, lane in stored.items()}
-    offset, settings = traits.get("clock_offset"), traits.get("settings", {})
-    return ReplicaState(scheduler_id, version, start_time, heartbeat_time, serving, lanes, offset, settings)
+    said = traits.get("clock_offset"), traits.get("settings", {}), traits.get("standby_problem", "")
+    return ReplicaState(scheduler_id, version, start_time, heartbeat_time, serving, lanes, *said)

@@ -177,6 +177,10 @@ PROBLEMS: list[tuple[Deployment, *tuple[Found, ...]]] = [
         ),
         warn("durability", "own sessions have it on"),
     ),
+    (
+        Deployment(system=system(replica("s1", standby_problem="LAGS"))),
+        warn("standby", "[s1 reads nothing from its standby: it lags behind the primary] [its reads go to the primary"),
+    ),
     (Deployment(pauses=OF_7), warn("dispatch", f"[paused: account 7] {RESUME}")),
     (
         Deployment(pauses=OF_7, reasons=[PAUSED] * 2),

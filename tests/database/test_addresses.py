@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 
 from contentgen.service.settings import SettingsError
 from scheduler_svc.database import connections
-from scheduler_svc.database.connections import check_server, check_sessions, connect
+from scheduler_svc.database.connections import Timeouts, check_server, check_sessions, connect
+from scheduler_svc.database.statements import Pipeline
 from scheduler_svc.transactions import make_engine
 
 pytestmark = pytest.mark.integration
@@ -77,6 +78,19 @@ def test_the_server_limits_how_long_a_session_leaves_a_transaction_open(empty_db
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SHOW idle_in_transaction_session_timeout")) == "20s"
         assert connection.scalar(sa.text("SHOW enable_seqscan")) == ("off" if hot else "on")
+    engine.dispose()
+
+
+def test_a_transaction_through_a_pooler_brings_its_settings_and_leaves_none(empty_db_url: str) -> None:
+    engine = make_engine(empty_db_url, 1, hot=True, timeouts=Timeouts(1.5, 7.0), pooled=True)
+    names = ("lock_timeout", "statement_timeout", "enable_seqscan", "client_min_messages", "plan_cache_mode")
+    with engine.connect() as connection:
+        before = [connection.scalar(sa.text(f"SHOW {name}")) for name in names]
+        pipeline = Pipeline(connection)
+        inside = [pipeline.execute(sa.text(f"SHOW {name}"), {}).fetchall()[0][0] for name in names]
+        pipeline.commit()
+        assert inside == ["1500ms", "7s", "off", "warning", "force_generic_plan"]
+        assert [connection.scalar(sa.text(f"SHOW {name}")) for name in names] == before
     engine.dispose()
 
 

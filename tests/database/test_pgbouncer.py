@@ -1,4 +1,4 @@
-"""The real PgBouncer: by session a scheduler works behind it, by transaction or statement it does not start."""
+"""The real PgBouncer: by session a scheduler works behind it; by transaction what needs no session of its own does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ listen_port = {port}
 unix_socket_dir =
 auth_type = any
 pool_mode = {mode}
-default_pool_size = 80
+default_pool_size = {size}
+max_client_conn = 400
+query_wait_timeout = 20
 client_idle_timeout = 0
 """
 
@@ -40,12 +42,12 @@ def server() -> Iterator[TcpServer]:
 
 
 @contextmanager
-def pgbouncer(server: TcpServer, mode: str) -> Iterator[str]:
+def pgbouncer(server: TcpServer, mode: str, size: int = 80) -> Iterator[str]:
     """The URL of the server's database through a PgBouncer that pools in this mode."""
     executable, port = program("pgbouncer"), free_port()
     with server_folder() as folder:
         config = folder / "pgbouncer.ini"
-        config.write_text(_CONFIG.format(server=server.port, user=USER, port=port, mode=mode))
+        config.write_text(_CONFIG.format(server=server.port, user=USER, port=port, mode=mode, size=size))
         command = [executable, str(config)]
         if os.geteuid() == 0:  # it refuses to be root
             command[1:1] = ["-u", str(server_user_for(folder).name)]
@@ -72,6 +74,22 @@ def test_by_session_two_schedulers_and_a_worker_do_a_task(server: TcpServer) -> 
         task_id = one.client.submit(account_id)
         assert one.client.wait_completed(task_id, within=PATIENCE_S).attempt == 1
         assert [content.task_id for content in two.client.contents()] == [task_id]
+
+
+def test_by_transaction_it_takes_all_that_needs_no_session(server: TcpServer) -> None:
+    """Two sessions behind it serve the calls, watches and loops of two schedulers, which keep eight each besides."""
+    with pgbouncer(server, "transaction", size=2) as pool_url, running_stack(server.url()) as stack:
+        one, two = (stack.scheduler(name, CONTENTGEN_POOL_URL=pool_url).start() for name in ("one", "two"))
+        stack.worker("worker", two, CREATOR_DEMO_SECONDS="0.1").start()
+        account_id = one.client.create_account()
+        task_ids = [one.client.submit(account_id) for _ in range(20)]
+        for task_id in task_ids:
+            assert two.client.wait_completed(task_id, within=PATIENCE_S).attempt == 1
+        assert {content.task_id for content in two.client.contents()} == {*task_ids}
+        sessions = server.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'contentgen'")
+        assert sessions <= [(2 * 8 + 2,)]
+        left = server.sql("SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'")
+        assert not left
 
 
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
