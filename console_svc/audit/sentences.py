@@ -101,6 +101,7 @@ KINDS: Mapping[str, Kind] = {
     "delivery": Kind(text("delivery {id}"), text("a delivery")),
     "channel": Kind(text("channel {id}"), text("a channel")),
     "worker": Kind(text("worker {id}"), text("a worker")),
+    "maintenance": Kind(text("maintenance"), text("maintenance")),
     "token": Kind(text("token {id}"), text("a token")),
 }
 _LABELS: Mapping[str, str] = {

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"contentgen/v1/system_service.proto\x12\rcontentgen.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\x03\n\x07Replica\x12\x14\n\x0cscheduler_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x13last_heartbeat_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07serving\x18\x05 \x01(\x08\x12\"\n\x05lanes\x18\x06 \x03(\x0b\x32\x13.contentgen.v1.Lane\x12/\n\x0c\x63lock_offset\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x08settings\x18\x08 \x03(\x0b\x32$.contentgen.v1.Replica.SettingsEntry\x12\x17\n\x0fstandby_problem\x18\t \x01(\t\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"g\n\x04Lane\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\noldest_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07waiting\x18\x03 \x01(\x05\x12\x11\n\tset_aside\x18\x04 \x01(\x05\"\xb6\x01\n\nLockHolder\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x13\n\x0b\x61pplication\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x32\n\x0ftransaction_age\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08relation\x18\x07 \x01(\t\x12\x12\n\nwaited_for\x18\x08 \x01(\x08\"\xb9\x01\n\x11OldestTransaction\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12\x10\n\x08\x64\x61tabase\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x13\n\x0b\x61pplication\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12&\n\x03\x61ge\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08seen_for\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"D\n\x08\x44\x61tabase\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x19\n\x11weakened_settings\x18\x03 \x03(\t\"\xe3\x03\n\x06Limits\x12\x16\n\x0emax_queue_size\x18\x01 \x01(\x03\x12,\n\tlease_ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11max_worker_losses\x18\x04 \x01(\x05\x12\x15\n\rmax_deferrals\x18\x05 \x01(\x05\x12/\n\x0clock_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11statement_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tretention\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11\x63ontent_retention\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tmax_calls\x18\n \x01(\x05\x12\x16\n\x0emax_wait_calls\x18\x0b \x01(\x05\x12\x19\n\x11max_watch_streams\x18\x0c \x01(\x05\x12\x19\n\x11max_lease_streams\x18\r \x01(\x05\"\x12\n\x10GetSystemRequest\"\x8f\x02\n\x11GetSystemResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12(\n\x08replicas\x18\x02 \x03(\x0b\x32\x16.contentgen.v1.Replica\x12/\n\x0clock_holders\x18\x03 \x03(\x0b\x32\x19.contentgen.v1.LockHolder\x12)\n\x08\x64\x61tabase\x18\x04 \x01(\x0b\x32\x17.contentgen.v1.Database\x12%\n\x06limits\x18\x05 \x01(\x0b\x32\x15.contentgen.v1.Limits\x12<\n\x12oldest_transaction\x18\x06 \x01(\x0b\x32 .contentgen.v1.OldestTransaction\"\x12\n\x10GetCallerRequest\"m\n\x11GetCallerResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x13\n\x0b\x61\x63\x63ount_ids\x18\x03 \x03(\x03\x12\x0f\n\x07methods\x18\x04 \x03(\t\x12\x16\n\x0etoken_required\x18\x05 \x01(\x08\"\xa5\x01\n\x05Token\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x13\n\x0b\x61\x63\x63ount_ids\x18\x03 \x03(\x03\x12\x11\n\tdelegates\x18\x04 \x01(\x08\x12\x13\n\x0bvalid_count\x18\x05 \x01(\x05\x12/\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrevoked_by\x18\x07 \x01(\t\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x12ListTokensResponse\x12$\n\x06tokens\x18\x01 \x03(\x0b\x32\x14.contentgen.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12RevokeTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x13RevokeTokenResponse\x12#\n\x05token\x18\x01 \x01(\x0b\x32\x14.contentgen.v1.Token2\xd8\x02\n\rSystemService\x12N\n\tGetSystem\x12\x1f.contentgen.v1.GetSystemRequest\x1a .contentgen.v1.GetSystemResponse\x12N\n\tGetCaller\x12\x1f.contentgen.v1.GetCallerRequest\x1a .contentgen.v1.GetCallerResponse\x12Q\n\nListTokens\x12 .contentgen.v1.ListTokensRequest\x1a!.contentgen.v1.ListTokensResponse\x12T\n\x0bRevokeToken\x12!.contentgen.v1.RevokeTokenRequest\x1a\".contentgen.v1.RevokeTokenResponseB\x1cZ\x1a\x63ontentgen/v1;contentgenv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"contentgen/v1/system_service.proto\x12\rcontentgen.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"M\n\x0bMaintenance\x12.\n\nuntil_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x81\x03\n\x07Replica\x12\x14\n\x0cscheduler_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x13last_heartbeat_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07serving\x18\x05 \x01(\x08\x12\"\n\x05lanes\x18\x06 \x03(\x0b\x32\x13.contentgen.v1.Lane\x12/\n\x0c\x63lock_offset\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x08settings\x18\x08 \x03(\x0b\x32$.contentgen.v1.Replica.SettingsEntry\x12\x17\n\x0fstandby_problem\x18\t \x01(\t\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"g\n\x04Lane\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\noldest_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07waiting\x18\x03 \x01(\x05\x12\x11\n\tset_aside\x18\x04 \x01(\x05\"\xb6\x01\n\nLockHolder\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x13\n\x0b\x61pplication\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x32\n\x0ftransaction_age\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08relation\x18\x07 \x01(\t\x12\x12\n\nwaited_for\x18\x08 \x01(\x08\"\xb9\x01\n\x11OldestTransaction\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12\x10\n\x08\x64\x61tabase\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x13\n\x0b\x61pplication\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12&\n\x03\x61ge\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08seen_for\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"D\n\x08\x44\x61tabase\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x19\n\x11weakened_settings\x18\x03 \x03(\t\"\xe3\x03\n\x06Limits\x12\x16\n\x0emax_queue_size\x18\x01 \x01(\x03\x12,\n\tlease_ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11max_worker_losses\x18\x04 \x01(\x05\x12\x15\n\rmax_deferrals\x18\x05 \x01(\x05\x12/\n\x0clock_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11statement_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tretention\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11\x63ontent_retention\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tmax_calls\x18\n \x01(\x05\x12\x16\n\x0emax_wait_calls\x18\x0b \x01(\x05\x12\x19\n\x11max_watch_streams\x18\x0c \x01(\x05\x12\x19\n\x11max_lease_streams\x18\r \x01(\x05\"\x12\n\x10GetSystemRequest\"\xc0\x02\n\x11GetSystemResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12(\n\x08replicas\x18\x02 \x03(\x0b\x32\x16.contentgen.v1.Replica\x12/\n\x0clock_holders\x18\x03 \x03(\x0b\x32\x19.contentgen.v1.LockHolder\x12)\n\x08\x64\x61tabase\x18\x04 \x01(\x0b\x32\x17.contentgen.v1.Database\x12%\n\x06limits\x18\x05 \x01(\x0b\x32\x15.contentgen.v1.Limits\x12<\n\x12oldest_transaction\x18\x06 \x01(\x0b\x32 .contentgen.v1.OldestTransaction\x12/\n\x0bmaintenance\x18\x07 \x01(\x0b\x32\x1a.contentgen.v1.Maintenance\"\x12\n\x10GetCallerRequest\"m\n\x11GetCallerResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x13\n\x0b\x61\x63\x63ount_ids\x18\x03 \x03(\x03\x12\x0f\n\x07methods\x18\x04 \x03(\t\x12\x16\n\x0etoken_required\x18\x05 \x01(\x08\"\xa5\x01\n\x05Token\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x13\n\x0b\x61\x63\x63ount_ids\x18\x03 \x03(\x03\x12\x11\n\tdelegates\x18\x04 \x01(\x08\x12\x13\n\x0bvalid_count\x18\x05 \x01(\x05\x12/\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrevoked_by\x18\x07 \x01(\t\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x12ListTokensResponse\x12$\n\x06tokens\x18\x01 \x03(\x0b\x32\x14.contentgen.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12RevokeTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x13RevokeTokenResponse\x12#\n\x05token\x18\x01 \x01(\x0b\x32\x14.contentgen.v1.Token\"W\n\x15SetMaintenanceRequest\x12.\n\nuntil_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x02 \x01(\t\"I\n\x16SetMaintenanceResponse\x12/\n\x0bmaintenance\x18\x01 \x01(\x0b\x32\x1a.contentgen.v1.Maintenance2\xb7\x03\n\rSystemService\x12N\n\tGetSystem\x12\x1f.contentgen.v1.GetSystemRequest\x1a .contentgen.v1.GetSystemResponse\x12N\n\tGetCaller\x12\x1f.contentgen.v1.GetCallerRequest\x1a .contentgen.v1.GetCallerResponse\x12Q\n\nListTokens\x12 .contentgen.v1.ListTokensRequest\x1a!.contentgen.v1.ListTokensResponse\x12T\n\x0bRevokeToken\x12!.contentgen.v1.RevokeTokenRequest\x1a\".contentgen.v1.RevokeTokenResponse\x12]\n\x0eSetMaintenance\x12$.contentgen.v1.SetMaintenanceRequest\x1a%.contentgen.v1.SetMaintenanceResponseB\x1cZ\x1a\x63ontentgen/v1;contentgenv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,38 +36,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'Z\032contentgen/v1;contentgenv1'
   _globals['_REPLICA_SETTINGSENTRY']._loaded_options = None
   _globals['_REPLICA_SETTINGSENTRY']._serialized_options = b'8\001'
-  _globals['_REPLICA']._serialized_start=119
-  _globals['_REPLICA']._serialized_end=504
-  _globals['_REPLICA_SETTINGSENTRY']._serialized_start=457
-  _globals['_REPLICA_SETTINGSENTRY']._serialized_end=504
-  _globals['_LANE']._serialized_start=506
-  _globals['_LANE']._serialized_end=609
-  _globals['_LOCKHOLDER']._serialized_start=612
-  _globals['_LOCKHOLDER']._serialized_end=794
-  _globals['_OLDESTTRANSACTION']._serialized_start=797
-  _globals['_OLDESTTRANSACTION']._serialized_end=982
-  _globals['_DATABASE']._serialized_start=984
-  _globals['_DATABASE']._serialized_end=1052
-  _globals['_LIMITS']._serialized_start=1055
-  _globals['_LIMITS']._serialized_end=1538
-  _globals['_GETSYSTEMREQUEST']._serialized_start=1540
-  _globals['_GETSYSTEMREQUEST']._serialized_end=1558
-  _globals['_GETSYSTEMRESPONSE']._serialized_start=1561
-  _globals['_GETSYSTEMRESPONSE']._serialized_end=1832
-  _globals['_GETCALLERREQUEST']._serialized_start=1834
-  _globals['_GETCALLERREQUEST']._serialized_end=1852
-  _globals['_GETCALLERRESPONSE']._serialized_start=1854
-  _globals['_GETCALLERRESPONSE']._serialized_end=1963
-  _globals['_TOKEN']._serialized_start=1966
-  _globals['_TOKEN']._serialized_end=2131
-  _globals['_LISTTOKENSREQUEST']._serialized_start=2133
-  _globals['_LISTTOKENSREQUEST']._serialized_end=2191
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=2193
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=2276
-  _globals['_REVOKETOKENREQUEST']._serialized_start=2278
-  _globals['_REVOKETOKENREQUEST']._serialized_end=2312
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=2314
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=2372
-  _globals['_SYSTEMSERVICE']._serialized_start=2375
-  _globals['_SYSTEMSERVICE']._serialized_end=2719
+  _globals['_MAINTENANCE']._serialized_start=118
+  _globals['_MAINTENANCE']._serialized_end=195
+  _globals['_REPLICA']._serialized_start=198
+  _globals['_REPLICA']._serialized_end=583
+  _globals['_REPLICA_SETTINGSENTRY']._serialized_start=536
+  _globals['_REPLICA_SETTINGSENTRY']._serialized_end=583
+  _globals['_LANE']._serialized_start=585
+  _globals['_LANE']._serialized_end=688
+  _globals['_LOCKHOLDER']._serialized_start=691
+  _globals['_LOCKHOLDER']._serialized_end=873
+  _globals['_OLDESTTRANSACTION']._serialized_start=876
+  _globals['_OLDESTTRANSACTION']._serialized_end=1061
+  _globals['_DATABASE']._serialized_start=1063
+  _globals['_DATABASE']._serialized_end=1131
+  _globals['_LIMITS']._serialized_start=1134
+  _globals['_LIMITS']._serialized_end=1617
+  _globals['_GETSYSTEMREQUEST']._serialized_start=1619
+  _globals['_GETSYSTEMREQUEST']._serialized_end=1637
+  _globals['_GETSYSTEMRESPONSE']._serialized_start=1640
+  _globals['_GETSYSTEMRESPONSE']._serialized_end=1960
+  _globals['_GETCALLERREQUEST']._serialized_start=1962
+  _globals['_GETCALLERREQUEST']._serialized_end=1980
+  _globals['_GETCALLERRESPONSE']._serialized_start=1982
+  _globals['_GETCALLERRESPONSE']._serialized_end=2091
+  _globals['_TOKEN']._serialized_start=2094
+  _globals['_TOKEN']._serialized_end=2259
+  _globals['_LISTTOKENSREQUEST']._serialized_start=2261
+  _globals['_LISTTOKENSREQUEST']._serialized_end=2319
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=2321
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=2404
+  _globals['_REVOKETOKENREQUEST']._serialized_start=2406
+  _globals['_REVOKETOKENREQUEST']._serialized_end=2440
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=2442
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=2500
+  _globals['_SETMAINTENANCEREQUEST']._serialized_start=2502
+  _globals['_SETMAINTENANCEREQUEST']._serialized_end=2589
+  _globals['_SETMAINTENANCERESPONSE']._serialized_start=2591
+  _globals['_SETMAINTENANCERESPONSE']._serialized_end=2664
+  _globals['_SYSTEMSERVICE']._serialized_start=2667
+  _globals['_SYSTEMSERVICE']._serialized_end=3106
 # @@protoc_insertion_point(module_scope)

@@ -242,7 +242,7 @@ class _Leases(_Rows):
         super().__init__(tables)
         self._timed_out = timed_out
 
-    def claim(self, slots: Sequence[tuple[str, int]], ttl: float) -> Claimed:
+    def claim(self, slots: Sequence[tuple[str, int]], ttl: float, selectors: Sequence[int] = ()) -> Claimed:
         sessions = self._tables.sessions
         head = sorted(key for key, row in self._tables.ready.items() if row.tagged)
         candidates = slots[: len(head)]

@@ -34,6 +34,7 @@ OF_NOBODY = {
     "schema_compatibility",
     "search_index",
     "import_sources",
+    "maintenance",
     "workers",
 }
 """The tables without a row of an account."""

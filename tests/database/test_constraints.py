@@ -82,6 +82,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("accounts", {"weight": -1.0}, "accounts_weight"),
     ("accounts", {"weight": 1000.5}, "accounts_weight"),
     ("accounts", {"weight": float("nan")}, "accounts_weight"),
+    ("accounts", {"max_cost_per_month": -1.0}, "accounts_budget"),
+    ("accounts", {"budget_mode": 3}, "accounts_budget"),
     ("start_quotas", {"counts": [1]}, "start_quotas_starts"),
     ("deployment", {"only": True, "cell": 1_024}, "deployment_cell"),
     ("tasks", {"status": 0, "end_time": NOW}, "tasks_status"),
@@ -270,6 +272,7 @@ ONE_ROW: dict[str, dict[str, Any]] = {
     "asset_store": {},
     "deployment": {},
     "backups": {},
+    "maintenance": {"until_time": sa.func.now(), "reason": ""},
     "schema_compatibility": {"oldest_code": "0001", "migrated_by": "0.1.0"},
 }
 

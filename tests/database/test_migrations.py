@@ -371,6 +371,6 @@ def test_a_contraction_may_remove_objects_that_no_supported_version_uses(db_url:
     view = "SELECT worker_id FROM leases"
     drop, create = "DROP VIEW v_running, v_stuck", f"CREATE VIEW v_running AS {view}; CREATE VIEW v_stuck AS {view}"
     later.add("0090", execute("ALTER TABLE workers ADD COLUMN later TEXT"))
-    later.add("0091", execute("ALTER TABLE workers DROP COLUMN labels"), oldest_code="0090")
+    later.add("0091", execute("ALTER TABLE workers DROP COLUMN last_error"), oldest_code="0090")
     later.add("0092", execute(f"{drop}; ALTER TABLE leases DROP COLUMN timeout_ms; {create}"), oldest_code="0091")
     assert faults(db_url, later) == []

@@ -73,7 +73,8 @@ def known() -> Mapping[str, Metric]:
         "contentgen:expected:count": Metric(frozenset({"role"}), frozenset(expected(EXPECTED))),
         "contentgen:expected:backup_seconds": Metric(frozenset()),
     }
-    return existing() | numbers | {name: recorded(expression, existing()) for name, expression in RECORDED.items()}
+    results = {name: recorded(expression, existing()) for name, expression in RECORDED.items()}
+    return {**existing(), **numbers, **results}
 
 
 def expected(path: Path) -> Mapping[str, str]:

@@ -52,6 +52,7 @@ SUBJECTS = {
     r"scheduler_svc/admin/": "backups/|database/test_migrations|service/test_config_check",
     r"(contentgen|scheduler_svc)/(config|live_line|_*main|metrics|sandbox|service|validity|variables)": "service/",
     r"scheduler_svc/domain/(clock|lifecycle|resolution|worker)": "leases/",
+    r"scheduler_svc/holdings/": "accounts/test_(erasure|transfer|move)",
     r"scheduler_svc/leases/upload": "assets/test_uploads",
     r"scheduler_svc/(postgres|schema)/": "database/test_(constraints|embedded|migrations)",
     r"scheduler_svc/replica/": "runtime/",

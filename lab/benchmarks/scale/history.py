@@ -86,7 +86,7 @@ _BRIEF = ", ".join({"topic": "'topic ' || n", "category": "'benchmark'"}.get(tex
 PAYLOADS = f"""
     SELECT task_key, {_BRIEF},
         CASE WHEN n %% {LABELLED} = 0 THEN jsonb '{{"team": "a"}}' END, NULL, NULL, NULL,
-        NULL, NULL, NULL, NULL
+        NULL, NULL, NULL, NULL, NULL
     FROM ({_tasks(_ALL)}) AS t
 """
 LABELS = f"""

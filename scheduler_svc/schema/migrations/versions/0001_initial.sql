@@ -764,7 +764,7 @@ CREATE TABLE maintenance (
     CONSTRAINT maintenance_only CHECK ("only")
 );
 COMMENT ON TABLE maintenance IS 'Until when no new tasks are taken.';
-COMMENT ON COLUMN maintenance."only" IS 'Always true: the table has one row, or none if maintenance was never on.';
+COMMENT ON COLUMN maintenance."only" IS 'Always true: the table has one row.';
 COMMENT ON COLUMN maintenance.until_time IS 'When it ends; in the past: it is off.';
 COMMENT ON COLUMN maintenance.reason IS 'Why, for people; may be empty.';
 
@@ -1204,6 +1204,7 @@ INSERT INTO search_index (indexed_to) VALUES (0);
 INSERT INTO asset_store (store_id) VALUES (NULL);
 INSERT INTO deployment (cell) VALUES (NULL);
 INSERT INTO backups DEFAULT VALUES;
+INSERT INTO maintenance (until_time, reason) VALUES ('-infinity', '');
 
 -- Views for people with psql. Nothing of ours reads them, and they are no part of the contract:
 -- docs/how-to/sql-views.md shows what they are for. A minute is what may be late, two minutes the default lease time: the
