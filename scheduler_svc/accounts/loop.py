@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Callable
 
 from scheduler_svc.accounts.work import check_budgets
@@ -19,14 +19,19 @@ class BudgetWatch:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._any = True
-        self._looked = 0.0
+        self._later: asyncio.TimerHandle | None = None
 
     def spent(self) -> None:
-        """Looks again; within a second of the last time only if an account had a budget then."""
-        if self._any or time.monotonic() > self._looked + IDLE_INTERVAL:
+        """Looks again: at once if an account had a budget at the last look, else once a second."""
+        if self._any:
             self.wake()
+        elif self._later is None:
+            self._later = asyncio.get_running_loop().call_later(IDLE_INTERVAL, self._look)
+
+    def _look(self) -> None:
+        self._later = None
+        self.wake()
 
     async def run_once(self) -> float:
-        self._looked = time.monotonic()
         self._any = await self._calls.run(check_budgets)
         return BUDGETS_INTERVAL

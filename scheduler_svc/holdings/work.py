@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scheduler_svc.accounts.work import update_account
 from scheduler_svc.assets.objects import claim_store
 from scheduler_svc.assets.work import StoredFile
-from scheduler_svc.dispatch.routing import queues_of_ended
+from scheduler_svc.dispatch.routing import forget_selectors, queues_of_ended
 from scheduler_svc.dispatch.work import pause_dispatch
 from scheduler_svc.domain.account import ALL_ACCOUNTS, Account, AccountChange
 from scheduler_svc.domain.content import Media
@@ -90,6 +90,7 @@ def retire_assets(tx: Tx, account_id: int) -> int:
 def delete_rest(tx: Tx, account_id: int) -> int:
     """Deletes rows of the other tables; returns how many. What webhooks name goes before them, the account last."""
     tx.holdings.keep_mark(account_id)
+    forget_selectors(tx)
     tx.holdings.disown_selectors(account_id)
     rest = sorted(countable(), key=lambda table: (table.name == "accounts", table.by == OWN, table.name))
     return tx.holdings.delete(rest, account_id, MAX_BATCH)

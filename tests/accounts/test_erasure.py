@@ -33,6 +33,7 @@ OF_NOBODY = {
     "revoked_tokens",
     "schema_compatibility",
     "search_index",
+    "backups",
     "import_sources",
     "maintenance",
     "workers",
@@ -137,7 +138,7 @@ async def test_nothing_is_left_of_an_erased_account(
         await world.lease((await world.processing(topic=SECRET))["task_id"])
         shared = await neighbour.pictured()
         await world.call("PauseDispatch", account_id=own)
-        await world.submit(topic=SECRET)
+        await world.submit(topic=SECRET, worker_selector={"creator": SECRET})
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             search, spared = Search(connection, own, SECRET), Search(connection, other)
             before, kept = search.rows(), spared.rows()
