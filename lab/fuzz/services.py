@@ -23,7 +23,13 @@ from typing import Any
 import grpc
 import psutil
 
-from contentgen import ContentGenerationClient, ContentGenerationError, FailedPrecondition, ResourceExhausted
+from contentgen import (
+    ContentGenerationClient,
+    ContentGenerationError,
+    FailedPrecondition,
+    ResourceExhausted,
+    ResourceNotFoundException,
+)
 from lab.fuzz.case import Who
 from lab.fuzz.values import LIMITS
 from tests.harness.cluster import Databases, throwaway_server
@@ -231,8 +237,9 @@ class Gardener(_Beside):
 
     def _round(self, client: ContentGenerationClient) -> None:
         for account_id in HOSTILE_ACCOUNTS:
-            client.update_account(account_id, active=True, **_UNLIMITED)
-            client.resume_dispatch(account_id)
+            with suppress(ResourceNotFoundException):  # a spoilt request has erased it
+                client.update_account(account_id, active=True, **_UNLIMITED)
+                client.resume_dispatch(account_id)
         tasks: list[Any] = [  # of a priority that is within any limit
             {"account_id": account_id, "topic": "to be attacked", "auto_approve": approve, "priority": 1}
             for account_id in HOSTILE_ACCOUNTS
@@ -241,6 +248,8 @@ class Gardener(_Beside):
         # One for RetryTask. Of many failures in a row the honest worker would think that its CLI is broken.
         failing = {"topic": "to fail", "priority": 1, "auto_retry": False, "creator_options": {"status": "3"}}
         tasks.append({"account_id": HOSTILE_ACCOUNTS[0], **failing})
-        with suppress(FailedPrecondition, ResourceExhausted):  # it may be deactivated again, or have a limit again
+        with suppress(
+            FailedPrecondition, ResourceExhausted, ResourceNotFoundException
+        ):  # it may be deactivated again, or have a limit again
             client.submit_tasks(tasks)
         self.over.wait(1.0)
