@@ -248,8 +248,7 @@ class Gardener(_Beside):
         # One for RetryTask. Of many failures in a row the honest worker would think that its CLI is broken.
         failing = {"topic": "to fail", "priority": 1, "auto_retry": False, "creator_options": {"status": "3"}}
         tasks.append({"account_id": HOSTILE_ACCOUNTS[0], **failing})
-        with suppress(
-            FailedPrecondition, ResourceExhausted, ResourceNotFoundException
-        ):  # it may be deactivated again, or have a limit again
+        # It may be deactivated again, have a limit again, or be erased.
+        with suppress(FailedPrecondition, ResourceExhausted, ResourceNotFoundException):
             client.submit_tasks(tasks)
         self.over.wait(1.0)
