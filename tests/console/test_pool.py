@@ -179,6 +179,7 @@ def _calendar(place: Place, page: Page, content_id: int) -> None:
 
 
 def test_an_entry_is_dragged_to_another_day_and_priority(place: Place, page: Page, content_id: int) -> None:
+    page.set_viewport_size({"width": 1280, "height": 5000})  # a page that scrolls on the way loses what is dragged
     _calendar(place, page, content_id)
     chip = page.locator(f"#entry-{content_id}")
     chip.drag_to(page.locator("td[data-day='2031-05-14']"))
@@ -187,7 +188,6 @@ def test_an_entry_is_dragged_to_another_day_and_priority(place: Place, page: Pag
     chip.drag_to(page.locator(".target[data-priority='9']"))
     expect(chip.locator(".priority")).to_have_text("P9")
     assert _entry(place, content_id)["priority"] == 9
-    page.set_viewport_size({"width": 1280, "height": 1600})  # a page that scrolls on the way loses what is dragged
     chip.drag_to(page.locator(".tray h3"))
     expect(page.locator(f".tray #entry-{content_id}")).to_be_visible()
 
