@@ -7,24 +7,24 @@ import os
 import signal
 import socket
 import sys
-from datetime import UTC, datetime
+from collections.abc import Coroutine
 
+import grpc
 import structlog
 
 from console_svc import config_command
 from console_svc.app import build
-from console_svc.config import CERTIFICATES, ConsoleSettings, read_settings, unusable
+from console_svc.certificates import Certificates
+from console_svc.config import ConsoleSettings, read_settings, unusable
 from console_svc.logs import configure_logging
 from console_svc.metrics import ConsoleMetrics
 from console_svc.serving import MAX_CONNECTIONS, MIN_OPEN_FILES, OPEN_FILES_FOR_OTHERS, Server
 from contentgen import variables
-from contentgen.service.files import expiries
 from contentgen.service.launch import most_connections, raise_open_files
 from contentgen.service.logs import follow_level_signals, ignore_level_signals, say_why_not
 from contentgen.service.metrics import MetricsEndpoint, listen
-from contentgen.service.settings import EXIT_STATUS, SettingsError, variable_of
+from contentgen.service.settings import EXIT_STATUS, SettingsError
 from contentgen.service.values import Address
-from contentgen.validity import describe_expiry
 from contentgen.version import own_version
 
 _log = structlog.get_logger(__name__)
@@ -44,8 +44,10 @@ def main() -> None:
         metrics = ConsoleMetrics()
         metrics.built(own_version())
         cert, key = settings.console_tls_cert, settings.console_tls_key
+        certificates = Certificates(settings, metrics.certificate_expiry)
+        application = build(settings, metrics)
         connections = most_connections(MAX_CONNECTIONS, OPEN_FILES_FOR_OTHERS)
-        pages = Server(build(settings, metrics), connections, cert=cert, key=key)
+        pages = Server(application, connections, cert=cert, key=key)
         endpoint = _scraped(settings, metrics, pages)
     except SettingsError as error:
         say_why_not("contentgen-console", *error.problems)
@@ -53,11 +55,12 @@ def main() -> None:
     configure_logging(settings.log_level)
     for notice in variables.notices(os.environ):
         _log.warning(notice, action="settings.notice")
-    for name, path, end in expiries(settings, *CERTIFICATES):
-        if expiry := describe_expiry(end, datetime.now(UTC)):
-            setting = variable_of(ConsoleSettings, name)
-            _log.warning(f"a certificate {expiry}", action="certificate", setting=setting, file=str(path))
-    asyncio.run(_serve(settings, pages, console_socket, endpoint))
+    certificates.warn()
+
+    def renew(credentials: grpc.ChannelCredentials | None) -> None:
+        application.state.site.schedulers.renew(credentials)
+
+    asyncio.run(_serve(settings, pages, console_socket, endpoint, certificates.keep_fresh(pages, renew)))
     _log.info("stopped", action="stop")
 
 
@@ -75,7 +78,11 @@ def _scraped(settings: ConsoleSettings, metrics: ConsoleMetrics, pages: Server) 
 
 
 async def _serve(
-    settings: ConsoleSettings, pages: Server, console_socket: socket.socket, endpoint: MetricsEndpoint | None
+    settings: ConsoleSettings,
+    pages: Server,
+    console_socket: socket.socket,
+    endpoint: MetricsEndpoint | None,
+    meanwhile: Coroutine[None, None, None],
 ) -> None:
     follow_level_signals(asyncio.get_running_loop(), settings.log_level)
     for number in (signal.SIGINT, signal.SIGTERM):  # until uvicorn has its own, and when it raises them at its end
@@ -87,6 +94,8 @@ async def _serve(
     if settings.metrics_listen and endpoint:
         metrics_fields["metrics"] = str(Address(settings.metrics_listen.host, endpoint.port))
     _log.info("ready", action="ready", console=address, scheduler=settings.scheduler, **metrics_fields)
+    beside = asyncio.create_task(meanwhile)
     await pages.serve([console_socket])
+    beside.cancel()
     if endpoint:
         endpoint.stop()

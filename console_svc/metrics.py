@@ -35,6 +35,11 @@ class ConsoleMetrics(ServiceMetrics):
             " provider_refused, no_role, not_delegated.",
             "outcome",
         )
+        self.certificate_expiry = self._gauge(
+            "contentgen_certificate_expiry_timestamp_seconds",
+            "When the first certificate of a file expires, in Unix time.",
+            "setting",
+        )
         self._sessions = self._gauge("contentgen_console_sessions", "Browsers that have signed in.")
         self._pages = self._gauge("contentgen_console_live_pages", "Pages that are open and kept fresh.")
         self._watches = self._gauge(

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.config import create_ssl_context
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 2_000
@@ -176,6 +177,20 @@ class Server(uvicorn.Server):
         self._places = Places(connections)
         self._wait_limit = wait_limit
         self._accepting: list[asyncio.Task[None]] = []
+
+    def load_certificate(self) -> None:
+        """Has later handshakes use what the files of certificate and key hold now."""
+        config = self.config
+        if config.ssl_certfile:
+            config.ssl = create_ssl_context(
+                config.ssl_certfile,
+                config.ssl_keyfile,
+                config.ssl_keyfile_password,
+                config.ssl_version,
+                config.ssl_cert_reqs,
+                config.ssl_ca_certs,
+                config.ssl_ciphers,
+            )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])

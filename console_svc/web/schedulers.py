@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -22,10 +24,15 @@ class Schedulers:
     def __init__(self, settings: ConsoleSettings) -> None:
         self._target = settings.scheduler
         self._channel = open_aio_channel(settings.scheduler, credentials(settings))
+        self._present = cast("grpc.aio.Channel", PresentChannel(lambda: self._channel))
+
+    def renew(self, credentials: grpc.ChannelCredentials | None) -> None:
+        """Has later calls, of sessions that have begun too, go through a new channel; those under way keep the old."""
+        self._channel = open_aio_channel(self._target, credentials)
 
     def client(self, token: str | None, person: Person | None = None) -> AsyncContentGenerationClient:
         """`person`: for whom the token's calls are made."""
-        return AsyncContentGenerationClient(self._target, token=token, channel=self._channel, on_behalf_of=person)
+        return AsyncContentGenerationClient(self._target, token=token, channel=self._present, on_behalf_of=person)
 
     async def connected(self) -> bool:
         """Returns whether there is a connection to any, for which it waits a little: without one no call can begin."""
@@ -37,6 +44,24 @@ class Schedulers:
 
     async def close(self) -> None:
         await self._channel.close()
+
+
+class PresentChannel:
+    """Passes each call to the channel that is in use as it begins."""
+
+    def __init__(self, channel: Callable[[], grpc.aio.Channel]) -> None:
+        self._channel = channel
+
+    def __getattr__(self, kind: str) -> Callable[..., Any]:
+        """`kind`: such as `unary_unary`."""
+
+        def method(*arguments: Any, **options: Any) -> Callable[..., Any]:
+            def call(*request: Any, **limits: Any) -> Any:
+                return getattr(self._channel(), kind)(*arguments, **options)(*request, **limits)
+
+            return call
+
+        return method
 
 
 def credentials(settings: ConsoleSettings) -> grpc.ChannelCredentials | None:

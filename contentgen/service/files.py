@@ -1,14 +1,19 @@
-"""Files that settings name: whether PEM files can be used, when they expire, and when a file has changed."""
+"""Files that settings name: whether PEM files can be used, when they expire, and what changed files hold."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
-from contentgen.service.settings import ServiceSettings, variable_of
-from contentgen.validity import earliest_expiry
+import structlog
+from prometheus_client import Gauge
+
+from contentgen.service.settings import ServiceSettings, SettingsError, variable_of
+from contentgen.validity import describe_expiry, earliest_expiry
+
+_log = structlog.get_logger(__name__)
 
 
 def unusable_pair(context: ssl.SSLContext, settings: ServiceSettings, cert: str, key: str) -> Iterator[str]:
@@ -42,6 +47,20 @@ def expiries(settings: ServiceSettings, *names: str) -> Iterator[tuple[str, Path
             continue
         if path and end:
             yield name, path, end
+
+
+EXPIRY_CHECK_INTERVAL = 86_400.0
+"""Seconds between two warnings of a certificate that expires."""
+
+
+def warn_of_expiry(settings: ServiceSettings, *names: str, gauge: Gauge | None) -> None:
+    """Logs each file whose certificates have expired or expire soon, and sets the gauge of all. Blocking."""
+    for name, path, end in expiries(settings, *names):
+        variable = variable_of(type(settings), name)
+        if gauge:
+            gauge.labels(variable).set(end.timestamp())
+        if expiry := describe_expiry(end, datetime.now(UTC)):
+            _log.warning(f"a certificate {expiry}", action="certificate", setting=variable, file=str(path))
 
 
 CHECK_INTERVAL = 2.0
@@ -81,3 +100,36 @@ def _stat(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+class ReloadedFiles:
+    """Files that are loaded again when one of them has changed.
+
+    Those that can't be used are logged once a change, and what was loaded before stays in use.
+    """
+
+    def __init__(self, what: str, files: Iterable[Path], load: Callable[[], None]) -> None:
+        """`load` raises SettingsError if the files can't be used.
+
+        Create it before the first load: it notices each change from then on.
+        """
+        self._what = what
+        self._load = load
+        self.watched = WatchedFiles(files)
+
+    def reload_if_changed(self) -> bool:
+        """Returns whether changed files were loaded. Blocking."""
+        if not self.watched.changed():
+            return False
+        try:
+            self._load()
+        except SettingsError as error:
+            _log.error(
+                "changed files can't be used; what was loaded before stays in use",
+                action="reread",
+                what=self._what,
+                problems=list(error.problems),
+            )
+            return False
+        _log.info("changed files were loaded", action="reread", what=self._what)
+        return True

@@ -19,21 +19,17 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
 import grpc
 import structlog
 
-from contentgen.service.files import expiries, unusable_authorities, unusable_pair
-from contentgen.service.settings import SettingsError, variable_of
-from contentgen.validity import describe_expiry
+from contentgen.service.files import EXPIRY_CHECK_INTERVAL, unusable_authorities, unusable_pair, warn_of_expiry
+from contentgen.service.settings import SettingsError
 from scheduler_svc.config import Settings
 from scheduler_svc.metrics import Metrics
 
-EXPIRY_CHECK_INTERVAL = 86_400.0
-"""Seconds."""
 _log = structlog.get_logger(__name__)
 
 
@@ -57,13 +53,8 @@ class Certificates:
 
     async def warn_of_expiry(self) -> float:
         """Logs each file whose certificates have expired or expire soon. Returns the seconds until the next check."""
-        ends = await asyncio.to_thread(lambda: [*expiries(self._settings, "tls_cert", "tls_client_ca")])
-        for name, path, end in ends:
-            variable = variable_of(Settings, name)
-            if self._metrics:
-                self._metrics.certificate_expiry.labels(variable).set(end.timestamp())
-            if expiry := describe_expiry(end, datetime.now(UTC)):
-                _log.warning(f"a certificate {expiry}", action="certificate", setting=variable, file=str(path))
+        gauge = self._metrics.certificate_expiry if self._metrics else None
+        await asyncio.to_thread(warn_of_expiry, self._settings, "tls_cert", "tls_client_ca", gauge=gauge)
         return EXPIRY_CHECK_INTERVAL
 
     def credentials(self) -> grpc.ServerCredentials:

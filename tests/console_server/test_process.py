@@ -7,10 +7,10 @@ import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from starlette.applications import Starlette
@@ -19,8 +19,13 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from console_svc.serving import Server
-from tests.harness.console import Console
-from tests.harness.credentials import make_signed
+from contentgen.service.values import Address
+from contentgen.validity import earliest_expiry
+from tests.harness.console import Console, Visitor
+from tests.harness.credentials import make_signed, shown_on
+from tests.harness.processes import free_port
+from tests.harness.replicas import serving, serving_beside
+from tests.harness.scrape import Scrape
 from tests.harness.waiting import PATIENCE_S, wait_until_async
 
 pytestmark = pytest.mark.integration
@@ -54,6 +59,59 @@ def test_a_start_refuses_files_that_do_not_belong_together(certificates: Path, t
     with Console(tmp_path, NOBODY, **tls(certificates, "server", "other")) as console:
         console.ended(STARTS, 78)
         assert "must be PEM files that belong together" in console.text()
+
+
+async def test_certificates_are_replaced_without_a_restart(db_url: str, certificates: Path, tmp_path: Path) -> None:
+    """Those for browsers, and those for the schedulers, in a session that goes on."""
+
+    def put(source: str, authority: str) -> None:
+        shutil.copy(certificates / f"{authority}.pem", tmp_path / "ca.pem")
+        for kind in ("pem", "key"):
+            shutil.copy(certificates / f"{source}.{kind}", tmp_path / f"own.{kind}")
+
+    put("server", "ca")
+    own, key, ca = (tmp_path / name for name in ("own.pem", "own.key", "ca.pem"))
+    scheduler: dict[str, Any] = {
+        "listen": Address("127.0.0.1", free_port()),
+        "tls_cert": own,
+        "tls_key": key,
+        "tls_client_ca": ca,
+    }
+    names = {"CA": ca, "CLIENT_CERT": own, "CLIENT_KEY": key}
+    settings = {f"CONTENTGEN_TLS_{name}": str(path) for name, path in names.items()} | tls(tmp_path, "own", "own")
+    measured = {"CONTENTGEN_METRICS_LISTEN": f"127.0.0.1:{free_port()}"}
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serving(db_url))  # whose end ends the loop's threads
+        console = stack.enter_context(Console(tmp_path, str(scheduler["listen"]), **settings, **measured))
+        console.wait_for("ready", within=STARTS)
+        context = ssl.create_default_context(cafile=str(ca))
+        visitor = Visitor(console.url.replace("http:", "https:"), context)
+
+        async def page() -> int:
+            return (await asyncio.to_thread(visitor.get, "/tasks")).status
+
+        async with serving_beside(db_url, **scheduler):
+            assert await page() == 200
+        put("other", "other")
+        end = earliest_expiry(own.read_bytes())
+        assert end is not None
+        port = int(measured["CONTENTGEN_METRICS_LISTEN"].partition(":")[2])
+        variables = ("CONTENTGEN_TLS_CA", "CONTENTGEN_TLS_CLIENT_CERT", "CONTENTGEN_CONSOLE_TLS_CERT")
+
+        def ends() -> set[float]:
+            scrape = Scrape(port)
+            return {scrape("contentgen_certificate_expiry_timestamp_seconds", setting=name) for name in variables}
+
+        await wait_until_async(lambda: ends() == {end.timestamp()}, within=PATIENCE_S, what="they are read again")
+        context.load_verify_locations(ca)
+        async with serving_beside(db_url, **scheduler):
+
+            async def again() -> bool:
+                return await page() == 200
+
+            await wait_until_async(again, within=PATIENCE_S, what="its pages are shown")
+        assert await asyncio.to_thread(shown_on, console.port) == ssl.PEM_cert_to_DER_cert(own.read_text())
+        console.stop(STOPS)
 
 
 # The console's HTTP server with peers that say nothing, little, or take no answer: none takes what others need.

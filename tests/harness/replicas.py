@@ -50,8 +50,8 @@ async def serving_all(db_url: str, count: int, **settings: Any) -> AsyncIterator
 async def serving_beside(db_url: str, limits: Limits | None = None, **settings: Any) -> AsyncIterator[Replica]:
     """Serves beside another replica that lives longer and uses the loop's threads too."""
     with TemporaryDirectory() as assets:
-        more = {"assets": Path(assets), **settings}
-        wanted = Settings(listen=Address("127.0.0.1", 0), max_queue_size=MAX_QUEUE_SIZE, **more)
+        more = {"listen": Address("127.0.0.1", 0), "assets": Path(assets), **settings}
+        wanted = Settings(max_queue_size=MAX_QUEUE_SIZE, **more)
         replica = Replica(wanted, db_url, limits)
         await replica.start()
         try:
