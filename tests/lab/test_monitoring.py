@@ -129,7 +129,7 @@ _FURTHER_LABELS: Mapping[str, set[str]] = {
     "node_filesystem_avail_bytes": {"device", "fstype", "mountpoint"},
     "node_filesystem_size_bytes": {"device", "fstype", "mountpoint"},
 }
-"""The series of postgres_exporter 0.17 and node_exporter 1.9 that rules use, with their labels."""
+"""The series of postgres_exporter 0.17 and node_exporter (from its documentation) that rules use, with their labels."""
 _FOREIGN_VALUES = frozenset({"streaming", "client backend", "Lock", "ext4", "tmpfs"})
 
 
