@@ -225,14 +225,14 @@ def test_an_entry_that_is_moved_to_a_past_day_is_asked_about_and_taken_back(
     chip, question = page.locator(f"#entry-{content_id}"), page.get_by_role("heading", name="Publish it at once?")
 
     def move(answer: str) -> None:
-        chip.focus()
-        page.keyboard.press("Shift+ArrowLeft")
+        chip.press("Shift+ArrowLeft")
         expect(question).to_be_visible()
         assert scheduled() == soon.isoformat()
         page.get_by_text(answer).click()
 
     move("Back, change nothing")
     expect(question).to_have_count(0)
+    expect(chip).to_be_visible()
     move("Move it there")
     page.locator("#undo").get_by_role("button", name="Undo").click()  # it is there for some seconds only
     expect(page.get_by_text("is as it was")).to_be_visible()
