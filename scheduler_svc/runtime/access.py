@@ -193,7 +193,8 @@ OnRefusal = Callable[[str, CallerIdentity | None, DomainError], None]
 
 MAY_BE_STALE: ContextVar[bool] = ContextVar("may the call show what was so a moment ago", default=False)
 """Set when a call comes in; unset once a read of it had to go to the primary, where its other reads follow."""
-_STALE = frozenset(path_of(name) for name, rpc in RPCS.items() if rpc.may_be_stale)
+STALE = frozenset(path_of(name) for name, rpc in RPCS.items() if rpc.may_be_stale)
+"""The paths of the RPCs that may be answered by a standby."""
 _caller: ContextVar[CallerIdentity] = ContextVar("caller", default=ANYONE)
 _log = structlog.get_logger(__name__)
 
@@ -212,12 +213,12 @@ def narrow(method: str, request: object) -> None:
         caller().require_all_accounts(of_all_accounts)
 
 
-def allow_stale(method: str, request: Any) -> None:
-    """Lets the current call read from a standby, if its row says so.
+def allow_stale(request: Any) -> None:
+    """Lets the current call, of an RPC that may be stale, read from a standby.
 
     The later pages of a list come from the primary: an older state than the first page's would lack what was there.
     """
-    MAY_BE_STALE.set(method in _STALE and not getattr(request, "page_token", ""))
+    MAY_BE_STALE.set(not getattr(request, "page_token", ""))
 
 
 def methods_of(identity: CallerIdentity) -> list[str]:

@@ -33,6 +33,7 @@ from scheduler_svc.domain.errors import DomainError, RequestTooSlow, ShuttingDow
 from scheduler_svc.metrics import Metrics, RpcMetrics
 from scheduler_svc.runtime.access import (
     OPEN,
+    STALE,
     Behavior,
     Callers,
     Context,
@@ -212,7 +213,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
 
     def _with_statuses(self, call: Behavior, read: Read, method: str, measured: RpcMetrics | None) -> Behavior:
         audited = self._auditor.of(method) if self._auditor else None
-        submits = method in _SUBMITTING
+        submits, stale = method in _SUBMITTING, method in STALE
 
         async def run(requests: object, context: Context) -> object:
             request: object = None
@@ -222,7 +223,8 @@ class ErrorInterceptor(aio.ServerInterceptor):
                     receiving = self._callers.begin(method, context)
                     request = await read(requests, context, receiving)
                     narrow(method, request)
-                    allow_stale(method, request)
+                    if stale:
+                        allow_stale(request)
                     if submits:
                         self._may_submit()
                     response = await call(request, context)
