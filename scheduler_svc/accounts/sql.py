@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import sqlalchemy as sa
 
@@ -12,26 +12,18 @@ from scheduler_svc.domain.errors import existing
 from scheduler_svc.domain.rollup import COST, Resolution
 
 _MONTH = "date_trunc('month', now(), 'UTC')"
-_MONTH_COST = f"""(
+_MONTH_COST = f"""CASE WHEN max_cost_per_month > 0 THEN (
     SELECT coalesce(sum(n), 0) FROM (
         SELECT x.n FROM task_rollups AS x WHERE x.account_id = accounts.account_id
             AND x.resolution = {Resolution.DAY} AND x.time >= {_MONTH} AND x.kind = {COST}
         UNION ALL
         SELECT u.n FROM rollup_deltas AS d, LATERAL unnest(d.kinds, d.numbers) AS u(kind, n)
-        WHERE d.account_id = accounts.account_id AND d.hour >= {_MONTH} AND u.kind = {COST}) AS x)"""
-"""What the contents of a row of `accounts` have cost this month, folded or not."""
-_COLUMNS = f"""
-    account_id, name, max_concurrent_tasks, weight, active, create_time, max_pending_tasks, max_priority,
-    max_starts_per_minute, max_asset_bytes, max_cost_per_month, budget_mode, currency,
-    CASE WHEN max_cost_per_month > 0 THEN {_MONTH_COST} ELSE 0 END
-"""
+        WHERE d.account_id = accounts.account_id AND d.hour >= {_MONTH} AND u.kind = {COST}) AS x) ELSE 0 END"""
+"""What the contents of a row of `accounts` have cost this month, folded or not; 0 if it has no budget."""
+_COLUMNS = ", ".join(_MONTH_COST if field.name == "month_cost" else field.name for field in fields(Account))
+_NEW = [field.name for field in fields(NewAccount)]
 _INSERT_ACCOUNT = sa.text(f"""
-    INSERT INTO accounts (
-        name, max_concurrent_tasks, weight, max_pending_tasks, max_priority, max_starts_per_minute, max_asset_bytes,
-        max_cost_per_month, budget_mode, currency)
-    VALUES (
-        :name, :max_concurrent_tasks, :weight, :max_pending_tasks, :max_priority, :max_starts_per_minute,
-        :max_asset_bytes, :max_cost_per_month, :budget_mode, :currency)
+    INSERT INTO accounts ({", ".join(_NEW)}) VALUES ({", ".join(f":{name}" for name in _NEW)})
     RETURNING {_COLUMNS}
 """)
 """Creates an account."""
@@ -62,8 +54,7 @@ _LIST_ACCOUNTS = sa.text(f"""
 
 _BUDGETS = sa.text(f"""
     SELECT account_id, max_cost_per_month, budget_mode, currency,
-        CASE WHEN max_cost_per_month > 0 THEN {_MONTH_COST} ELSE 0 END,
-        {_MONTH}, {_MONTH} + interval '1 month', coalesce(budget_told_month = {_MONTH}, false),
+        {_MONTH_COST}, {_MONTH}, {_MONTH} + interval '1 month', coalesce(budget_told_month = {_MONTH}, false),
         (SELECT p.budget_until FROM pauses AS p WHERE p.account_id = accounts.account_id)
     FROM accounts
     WHERE account_id IN (
