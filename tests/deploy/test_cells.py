@@ -72,7 +72,7 @@ class Caller:
                     self.seconds.append(time.monotonic() - began)
 
 
-@pytest.mark.costly("two deployments, one with a server of its own, which is killed and starts again", seconds=15)
+@pytest.mark.costly("two deployments, one with a server of its own, which is killed and starts again", seconds=9)
 def test_the_callers_of_a_cell_do_not_notice_that_another_is_killed(stack: Stack, tmp_path: Path) -> None:
     lost = stack.scheduler("lost", database_url=EMBEDDED, CONTENTGEN_CELL="1").start()
     other = stack.scheduler("other", CONTENTGEN_CELL="2").start()
