@@ -125,7 +125,7 @@ def _connecting(body: Callable[..., int | None]) -> Callable[..., None]:
         account = _account(os.environ.get("CONTENTGEN_ACCOUNT") or settings.get("CONTENTGEN_ACCOUNT"))
 
         def call() -> int | None:
-            with Connection(target) as connection:
+            with Connection(target, account_id=account) as connection:
                 session = Session(connection, destination, account)
                 try:
                     return body(session, **options)

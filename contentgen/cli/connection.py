@@ -40,12 +40,13 @@ class Connection:
         transport: what they stand on.
     """
 
-    def __init__(self, target: Target, timeout: float = CALL_TIMEOUT) -> None:
+    def __init__(self, target: Target, timeout: float = CALL_TIMEOUT, account_id: int = 0) -> None:
         """Connects at the first call; where there are several addresses, now, to the first that answers.
 
-        `timeout`: seconds that a call may take, beyond its own wait.
+        `timeout`: seconds that a call may take, beyond its own wait. `account_id`: as of a transport.
         """
         self.target = target
+        self._account_id = account_id
         self.channel = self._open()
         self.transport = self._transport_with(target.token, timeout)
         self.client = MessageMethods(self.transport)
@@ -54,9 +55,11 @@ class Connection:
         return MessageMethods(self._transport_with(token, self.transport.timeout))
 
     def _transport_with(self, token: str | None, timeout: float) -> BlockingTransport:
-        return BlockingTransport(
+        transport = BlockingTransport(
             self.channel, owned=False, token=token, timeout=timeout, target=self.target, span=_span
         )
+        transport.account_id = self._account_id
+        return transport
 
     def __enter__(self) -> Self:
         return self

@@ -47,21 +47,25 @@ class AioTransport(Transport):
         return self._stubs
 
     async def call(
-        self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0
+        self,
+        rpc: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        waits: float = 0.0,
+        about: Any = None,
     ) -> Response:
         self._check_open()
         method = cast("grpc.aio.UnaryUnaryMultiCallable[Request, Response]", rpc)
         with _failures(self._target):
-            return _readable(
-                await method(request, timeout=self.timeout + waits, metadata=self._metadata + self._span())
-            )
+            metadata = self._metadata_of(about or request) + self._span()
+            return _readable(await method(request, timeout=self.timeout + waits, metadata=metadata))
 
     def stream(
         self, rpc: grpc.UnaryStreamMultiCallable[Request, Response], request: Request, *, timeout: float
     ) -> Stream[Response]:
         method = cast("grpc.aio.UnaryStreamMultiCallable[Request, Response]", rpc)
         with _failures(self._target):
-            call = method(request, timeout=timeout, metadata=self._metadata)
+            call = method(request, timeout=timeout, metadata=self._metadata_of(request))
         return AioStream(call, self._target)
 
     def signal(self) -> asyncio.Event:

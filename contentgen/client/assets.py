@@ -116,8 +116,9 @@ class AssetMethods(Methods):
         """
         file = io.BytesIO(data) if isinstance(data, bytes) else data
         call: Any = self._stubs.contents.UploadAsset  # which takes a stream of requests
-        parts = _parts(content_pb.UploadAssetRequest(content_id=content_id, name=name, etag=etag), file)
-        answer: content_pb.UploadAssetResponse = await self._call(call, parts, waits=UPLOAD_TIMEOUT)
+        first = content_pb.UploadAssetRequest(content_id=content_id, name=name, etag=etag)
+        parts = _parts(first, file)
+        answer: content_pb.UploadAssetResponse = await self._call(call, parts, waits=UPLOAD_TIMEOUT, about=first)
         return answer.asset
 
     @returns(Content)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, cast
+from typing import Any, Generic, cast
 
 import grpc
 
@@ -41,18 +41,24 @@ class BlockingTransport(Transport):
         return self._stubs
 
     async def call(
-        self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0
+        self,
+        rpc: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        waits: float = 0.0,
+        about: Any = None,
     ) -> Response:
         self._check_open()
         try:
-            return rpc(request, timeout=self.timeout + waits, metadata=self._metadata + self._span())
+            metadata = self._metadata_of(about or request) + self._span()
+            return rpc(request, timeout=self.timeout + waits, metadata=metadata)
         except grpc.RpcError as error:
             raise request_error(error, self._target) from error
 
     def stream(
         self, rpc: grpc.UnaryStreamMultiCallable[Request, Response], request: Request, *, timeout: float
     ) -> Stream[Response]:
-        return BlockingStream(rpc(request, timeout=timeout, metadata=self._metadata), self._target)
+        return BlockingStream(rpc(request, timeout=timeout, metadata=self._metadata_of(request)), self._target)
 
     def signal(self) -> threading.Event:
         return threading.Event()

@@ -82,6 +82,7 @@ class ContentGenerationClient(_AllMethods, Blocking):
         timeout: float = TIMEOUT,
         channel: grpc.Channel | None = None,
         on_behalf_of: Person | None = None,
+        account_id: int = 0,
     ) -> None:
         """Connects at the first call.
 
@@ -96,6 +97,8 @@ class ContentGenerationClient(_AllMethods, Blocking):
             timeout: seconds that a call may take, beyond what it asks the scheduler to wait.
             channel: used instead of one to `target`, and left open by `close`; it retries no call by itself.
             on_behalf_of: for whom all calls are made, with a token that delegates (docs/how-to/tokens-and-roles.md).
+            account_id: whom calls are about whose request names no account. It matters where several cells share an
+                address (docs/how-to/load-balancers.md): for assets, and for the ids of an account that has moved.
 
         Raises:
             ValueError: the environment names no scheduler, no token, or a file that can't be read.
@@ -108,6 +111,7 @@ class ContentGenerationClient(_AllMethods, Blocking):
         transport = BlockingTransport(
             channel, owned=place is not None, token=token, timeout=timeout, target=place, on_behalf_of=on_behalf_of
         )
+        transport.account_id = account_id
         super().__init__(transport)
         self._close = transport.close
 
@@ -144,6 +148,7 @@ class AsyncContentGenerationClient(AsyncMethods):
         timeout: float = TIMEOUT,
         channel: grpc.aio.Channel | None = None,
         on_behalf_of: Person | None = None,
+        account_id: int = 0,
     ) -> None:
         """Connects at the first call, and belongs to the event loop of that call.
 
@@ -164,6 +169,7 @@ class AsyncContentGenerationClient(AsyncMethods):
                 target=place,
                 on_behalf_of=on_behalf_of,
             )
+        transport.account_id = account_id
         super().__init__(transport)
         self._close = transport.close
 

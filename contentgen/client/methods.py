@@ -45,9 +45,14 @@ class Methods:
         return self._transport.stubs
 
     async def _call(
-        self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0
+        self,
+        rpc: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        waits: float = 0.0,
+        about: Any = None,
     ) -> Response:
-        return await self._transport.call(rpc, request, waits=waits)
+        return await self._transport.call(rpc, request, waits=waits, about=about)
 
 
 class Blocking(Methods):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import grpc
 
+from contentgen.client.routing import route
 from contentgen.client.target import TOKEN, Person, Target
 from contentgen.rpcs import PERSON
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
@@ -91,7 +92,13 @@ Signal = threading.Event | asyncio.Event
 
 
 class Transport(ABC):
-    """A connection to the schedulers, with what is open on it."""
+    """A connection to the schedulers, with what is open on it.
+
+    Attributes:
+        account_id: whom calls are about whose request does not say; 0: nobody.
+    """
+
+    account_id = 0
 
     def __init__(
         self,
@@ -123,7 +130,12 @@ class Transport(ABC):
 
     @abstractmethod
     async def call(
-        self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0
+        self,
+        rpc: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        waits: float = 0.0,
+        about: Any = None,
     ) -> Response:
         """Returns the answer to one call.
 
@@ -131,6 +143,7 @@ class Transport(ABC):
             rpc: of `stubs`.
             request: its message.
             waits: seconds that the scheduler may work or wait before it answers.
+            about: the message that names what the call is about, if `request` is a stream of them.
 
         Raises:
             RequestError: the call failed.
@@ -156,6 +169,9 @@ class Transport(ABC):
             self._check_open()
             self._open.add(stream)
         return stream
+
+    def _metadata_of(self, request: Any) -> Metadata:
+        return self._metadata + route(request, self.account_id)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -38,9 +38,10 @@ def make_key(unix_milliseconds: int, sequence: int, cell: int = 0) -> int:
 def make_past_key(unix_milliseconds: int, number: int) -> int:
     """Returns the key of something created elsewhere at that time.
 
-    Many may share a millisecond, so all of `number` counts; a large one moves the time on.
+    Many may share a millisecond, so all of `number` counts; a large one moves the time on. The key is one of cell 0.
     """
-    return (unix_milliseconds << SEQUENCE_BITS) + number
+    later, low = divmod(number, _OTHER_CELL)
+    return make_key(unix_milliseconds + later, low)
 
 
 def format_task_id(key: int) -> str:

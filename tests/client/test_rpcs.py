@@ -23,6 +23,7 @@ from contentgen.client.assets import READ_TIMEOUT, UPLOAD_TIMEOUT
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.client import MessageMethods
 from contentgen.client.connection import open_channel
+from contentgen.client.routing import route
 from contentgen.client.transport import run
 from contentgen.client.watch import STREAM_TIMEOUT
 from contentgen.client.webhooks import SENDS
@@ -192,7 +193,7 @@ def scheduler(server: ScriptedServices) -> ScriptedServices:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_makes_the_rpc_with_all_fields_a_deadline_and_the_token(
+def test_a_method_makes_the_rpc_with_all_fields_a_deadline_the_token_and_its_route(
     scheduler: ScriptedServices, client: ContentGenerationClient, method: str
 ) -> None:
     scheduler.will(method, answer(method))
@@ -201,6 +202,7 @@ def test_a_method_makes_the_rpc_with_all_fields_a_deadline_and_the_token(
     beyond = BEYOND.get(method, 0.0)
     assert abs(call.limit - (TIMEOUT + beyond)) < max(SLACK, beyond / 60)
     assert call.metadata["authorization"] == "Bearer secret"
+    assert call.metadata.items() >= dict(route(call.request)).items()
     assert fields_set(call.request) == {field.name for field in call.request.DESCRIPTOR.fields} - {
         "page_token",
         *UNSET.get(method, ()),
