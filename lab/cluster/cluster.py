@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab.cluster import readings
 from lab.cluster.options import Options
+from lab.cluster.patroni import HAPROXY, Machines
 from lab.cluster.readings import Reading, Readings
 from lab.deployment.database import Database
 from lab.deployment.deployment import WORKER_LOSSES, Deployment, Node
@@ -54,7 +55,7 @@ class ClusterError(Exception):
 class Cluster(Deployment):
     """On entering the processes are started."""
 
-    database: Database
+    database: Database | Machines
     readings: Readings
 
     def __init__(self, folder: Path, options: Options, say: Callable[[str], None], *, disks: bool) -> None:
@@ -86,7 +87,14 @@ class Cluster(Deployment):
 
     def unwell(self, reading: Reading) -> list[str]:
         nodes = [node for node in self.nodes.values() if not node.leaves]
-        return [f"{node.name} is not well" for node in nodes if not _is_well(node, reading)]
+        unwell = [f"{node.name} is not well" for node in nodes if not _is_well(node, reading)]
+        if not unwell and isinstance(self.database, Machines) and not self.database.whole():
+            return ["the database has not one leader and two standbys"]
+        return unwell
+
+    def leader(self) -> Node | None:
+        """Returns the machine that leads, where there are several."""
+        return self.nodes.get(self.database.leader() or "") if isinstance(self.database, Machines) else None
 
     def scale(self, workers: int) -> None:
         staying = self.staying
@@ -112,8 +120,7 @@ class Cluster(Deployment):
         haproxy = found_program("haproxy")
         if haproxy is None:
             raise ClusterError("haproxy is not installed (Debian: apt install haproxy)")
-        connections = self._options.schedulers * 30 + 20  # what each has at most, and some to spare
-        self.database = self._add_database(exits, "database", connections)
+        self.database = self._add_machines(exits, haproxy) if self._options.patroni else self._add_server(exits)
         exits.callback(lambda: _end(self.services))
         exits.callback(lambda: _end(self.workers))  # first, so that they can release their leases
         schedulers = dict(map(self._make_scheduler, range(1, self._options.schedulers + 1)))
@@ -125,6 +132,19 @@ class Cluster(Deployment):
         self.readings = Readings(lambda: _probes(self.services), self.prometheus_port)
         exits.enter_context(self.readings.going_on())
         self._keep_up(exits)
+
+    def _add_server(self, exits: ExitStack) -> Database:
+        connections = self._options.schedulers * 30 + 20  # what each has at most, and some to spare
+        return self._add_database(exits, "database", connections)
+
+    def _add_machines(self, exits: ExitStack, haproxy: str) -> Machines:
+        machines = Machines(self.folder, exits, one_address=self._options.patroni == "haproxy")
+        machines.start()
+        for machine in machines.all:
+            self._add(machine, "database")
+        if machines.one_address:
+            self._add_program("database-balancer", haproxy, "-db", "-f", str(HAPROXY))
+        return machines
 
     def _make_scheduler(self, number: int) -> tuple[Scheduler, int]:
         probes = free_port()
