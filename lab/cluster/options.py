@@ -36,6 +36,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("kill KIND|NAME", "kill -9; KIND is scheduler, worker, database or balancer", _ANY),
     Command("freeze KIND|NAME", "SIGSTOP", _ANY),
+    Command("vanish KIND|NAME", "kill -9, and Prometheus' discovery names it no more", _SERVICES),
     Command("drain KIND|NAME", "TERM: a scheduler or worker finishes what it does, and ends", _SERVICES),
     Command("starve", "hold all connections that PostgreSQL has"),
     Command("fill KIND|NAME", "leave no space on the disk of a worker or of the database (as root)", _WITH_DISK),
