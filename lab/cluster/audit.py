@@ -150,4 +150,5 @@ def _alerts(fault: Fault) -> str:
     first: dict[str, float] = {}
     for (name, _), delay in fault.alerts.items():
         first.setdefault(name, delay)
-    return ", ".join(f"{name} after {first_delay:.0f} s" for name, first_delay in first.items()) or "none"
+    reached = f"; reached somebody after {fault.reached:.0f} s" if fault.reached else ""
+    return (", ".join(f"{name} after {delay:.0f} s" for name, delay in first.items()) or "none") + reached

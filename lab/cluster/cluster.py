@@ -62,11 +62,13 @@ class Cluster(Deployment):
         super().__init__(folder, disks=disks)
         self.target = f"127.0.0.1:{free_port()}"
         self.prometheus_port: int | None = None
+        self.pager = readings.Pager()
         self.surroundings = folder / "env"
         """What a shell beside it reads, so that a runbook's commands work."""
         self._options = options
         self._say = say
         self._numbers = 0
+        self._undiscovered: Node | None = None
 
     @property
     def schedulers(self) -> list[Node]:
@@ -107,6 +109,11 @@ class Cluster(Deployment):
             self._add_worker(f"worker-{self._numbers}")
         self._write_targets()
 
+    def discover(self, but: Node | None = None) -> None:
+        """Tells Prometheus of all schedulers and workers, but of that one."""
+        self._undiscovered = but
+        self._write_targets()
+
     def tell(self) -> None:
         """Tells what has ended and should not have, and forgets who has left; to be called again and again."""
         for worker in [worker for worker in self.workers if worker.leaves and not worker.alive]:
@@ -121,6 +128,7 @@ class Cluster(Deployment):
         if haproxy is None:
             raise ClusterError("haproxy is not installed (Debian: apt install haproxy)")
         self.database = self._add_machines(exits, haproxy) if self._options.patroni else self._add_server(exits)
+        exits.enter_context(self.pager)
         exits.callback(lambda: _end(self.services))
         exits.callback(lambda: _end(self.workers))  # first, so that they can release their leases
         schedulers = dict(map(self._make_scheduler, range(1, self._options.schedulers + 1)))
@@ -180,15 +188,24 @@ class Cluster(Deployment):
         self._add_program("balancer", haproxy, "-db", "-f", str(settings))
 
     def _add_prometheus(self) -> None:
-        program = found_program("prometheus")
-        if program is None:
-            self._say("no alerts: prometheus is not installed (Debian: apt install prometheus)")
+        program, alertmanager = found_program("prometheus"), found_program("prometheus-alertmanager")
+        if program is None or alertmanager is None:
+            self._say("no alerts: not installed (Debian: apt install prometheus prometheus-alertmanager)")
             return
-        self.prometheus_port = free_port()
+        self.prometheus_port, port = free_port(), free_port()
+        expected = {"scheduler": self._options.schedulers, "worker": self._options.workers, "console": 0}
+        self._add_program(
+            "alertmanager",
+            alertmanager,
+            f"--config.file={readings.write_routes(self.folder, self.pager)}",
+            f"--storage.path={self.folder / 'alertmanager'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--cluster.listen-address=",
+        )
         self._add_program(
             "prometheus",
             program,
-            f"--config.file={readings.write_settings(self.folder)}",
+            f"--config.file={readings.write_settings(self.folder, port, expected)}",
             f"--storage.tsdb.path={self.folder / 'prometheus'}",
             f"--web.listen-address=127.0.0.1:{self.prometheus_port}",
         )
@@ -199,7 +216,8 @@ class Cluster(Deployment):
     def _write_targets(self) -> None:
         """Writes them for Prometheus, and for a shell, which then finds this checkout's commands first."""
         for kind, nodes in (("scheduler", self.schedulers), ("worker", self.staying)):
-            readings.write_targets(self.folder, kind, _probes(nodes).items())
+            discovered = [node for node in nodes if node is not self._undiscovered]
+            readings.write_targets(self.folder, kind, _probes(discovered).items())
         values = {
             "CONTENTGEN_SCHEDULER": self.target,
             "DATABASE_URL": self.database.url.replace("postgresql+psycopg2", "postgresql"),

@@ -38,6 +38,8 @@ class Fault:
     alerts: dict[tuple[str, str], float] = field(default_factory=dict)
     """What began to fire meanwhile, by name and instance: seconds since it began."""
     runbooks: dict[str, str] = field(default_factory=dict)
+    reached: float | None = None
+    """Seconds until the first of them has reached somebody."""
     undone: float | None = None
     healthy: float | None = None
     slowest: float = 0.0
@@ -111,6 +113,8 @@ class Faults:
         if reading.alerts is None:
             return
         firing = reading.firing
+        for fault in self.active:
+            fault.reached = fault.reached or self._cluster.pager.first(fault.alerts, fault.began)
         for alert in sorted(firing - self._firing):
             victims = {fault.victim for fault in self.active}
             causes = [fault for fault in self.active if alert.instance not in victims - {fault.victim}]
@@ -129,6 +133,7 @@ class Faults:
         fault.undone = time.monotonic()
         self._say(f"ends: {fault.what}")
         fault.undo()
+        self._cluster.discover()
 
     def _begin(
         self, text: str, victim: str, undo: Callable[[], None], go_on: Callable[[], None] = lambda: None
@@ -141,13 +146,12 @@ class Faults:
 
     def _step(self, name: str, argument: str = "") -> Iterator[Condition]:
         match name:
-            case "kill" | "freeze" | "drain" | "fill" | "cut":
+            case "kill" | "freeze" | "vanish" | "drain" | "fill" | "cut":
                 node = self._victim(argument)
                 if node is None:
                     self._miss(f"nothing to {name}: no {argument} is up")
                 else:
-                    does = {"kill": self._kill, "freeze": self._freeze, "drain": self._drain, "fill": self._fill}
-                    {**does, "cut": self._cut}[name](node)
+                    getattr(self, f"_{name}")(node)
             case "demote":
                 self._demote()
             case "starve":
@@ -176,10 +180,14 @@ class Faults:
         self._turns[name] = self._turns.get(name, -1) + 1
         return kind[self._turns[name] % len(kind)]
 
-    def _kill(self, node: Node) -> None:
+    def _kill(self, node: Node, what: str = "kill -9") -> None:
         node.held = True
         node.kill()
-        self._begin(f"kill -9 {node.name}", node.name, partial(_release, node))
+        self._begin(f"{what} {node.name}", node.name, partial(_release, node))
+
+    def _vanish(self, node: Node) -> None:
+        self._cluster.discover(but=node)
+        self._kill(node, "vanish")
 
     def _drain(self, node: Node) -> None:
         node.held = True

@@ -37,6 +37,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("kill KIND|NAME", "kill -9; KIND is scheduler, worker, database, leader (of --patroni) or balancer", _ANY),
     Command("freeze KIND|NAME", "SIGSTOP", _ANY),
+    Command("vanish KIND|NAME", "kill -9, and Prometheus' discovery names it no more", _SERVICES),
     Command("drain KIND|NAME", "TERM: a scheduler or worker finishes what it does, and ends", _SERVICES),
     Command("cut KIND|NAME", "cut a database of --patroni off from the network", _MACHINES),
     Command("demote", "hand over from the leader of --patroni to a standby"),

@@ -63,9 +63,9 @@ def test_a_task_that_failed_is_wrong() -> None:
 @pytest.mark.parametrize(
     "step",
     [
-        "kill scheduler", "kill worker-12", "freeze database", "kill leader", "cut leader", "demote", "drain worker-1",
-        "fill database", "starve", "up", "roll", "scale 0", "rate 2.5", "wait 10", "wait healthy", "wait alert",
-        *KEYS.values(),
+        "kill scheduler", "kill worker-12", "freeze database", "kill leader", "cut leader", "demote", "vanish worker",
+        "drain worker-1", "fill database", "starve", "up", "roll", "scale 0", "rate 2.5", "wait 10", "wait healthy",
+        "wait alert", *KEYS.values(),
     ],
 )  # fmt: skip
 def test_a_step_is_taken_word_by_word(step: str) -> None:
@@ -81,6 +81,7 @@ def test_a_step_is_taken_word_by_word(step: str) -> None:
         ("kill scheduler now", "is no step"),
         ("kill prometheus", "kill KIND|NAME"),
         ("drain database", "drain KIND|NAME"),
+        ("vanish database", "vanish KIND|NAME"),
         ("fill scheduler", "fill KIND|NAME"),
         ("scale many", "scale N"),
         ("rate -1", "rate N"),
