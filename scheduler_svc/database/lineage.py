@@ -129,8 +129,9 @@ class TimelineConnection(extensions.connection):
     timeline: int | None = None
 
     def abandon(self) -> None:
-        """Makes whatever waits for an answer fail, on any thread. The kernel of a frozen server takes what is sent to it,
-        so no timeout of the connection ends that.
+        """Makes whatever waits for an answer fail, on any thread.
+
+        No timeout of the connection ends that: the kernel of a frozen server takes what is sent to it.
         """
         with suppress(psycopg2.Error, OSError), socket.socket(fileno=os.dup(self.fileno())) as line:
             line.shutdown(socket.SHUT_RDWR)
