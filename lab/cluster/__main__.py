@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from contentgen.stack.processes import Interrupted, Interrupts
-from lab.cluster import options
+from lab.cluster import options, patroni
 from lab.cluster.cluster import ClusterError
 from lab.cluster.run import run
 from lab.deployment.deployment import enter_namespace
@@ -23,6 +23,9 @@ from tests.harness.cluster import server_folder
 def main(arguments: Sequence[str]) -> int:
     choices = options.read(arguments)
     disks = enter_namespace() is None
+    if choices.patroni and (why := patroni.enter_network()):
+        print(f"cluster failed: {why}", file=sys.stderr)
+        return 1
     with Interrupts() as interrupts, _folder(choices.folder) as folder:
         try:
             return run(folder, choices, interrupts, disks=disks)

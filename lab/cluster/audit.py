@@ -15,6 +15,7 @@ from lab.chaos.evidence import Stored
 from lab.cluster.faults import Fault, Faults
 from lab.cluster.load import Load
 from lab.cluster.options import Options
+from lab.cluster.patroni import Machines
 from lab.deployment.database import Database
 from lab.deployment.deployment import every
 from scheduler_svc.domain.lifecycle import OPEN, Status
@@ -35,24 +36,28 @@ class Audit:
     """They wait or run still."""
     again: int
     """They had more than one attempt: a worker was lost, or let go of them."""
+    ran_again: int
+    """Their CLI was started more than once."""
     lost: int
     twice: int
     wrong: tuple[str, ...]
     """A line for each that is lost, or was done twice, or ended otherwise."""
 
 
-def audit(acknowledged: Mapping[str, str], notices: Mapping[str, int], stored: Stored) -> Audit:
+def audit(acknowledged: Mapping[str, str], notices: Mapping[str, int], stored: Stored, runs: Sequence[str]) -> Audit:
     """Compares what was acknowledged with what the database holds.
 
     Args:
         acknowledged: task ids by request id.
         notices: how often a watcher was told of a task's completion.
         stored: what the database holds.
+        runs: the task id of each start of a CLI.
     """
     contents = Counter(content.task_id for content in stored.contents)
     requests = Counter(task.request_id for task in stored.tasks.values())
     lost, doubled, unexpected = [], [], []
     completed = still_open = repeated = 0
+    ran_again = sum(count > 1 for count in Counter(runs).values())
     for request_id, task_id in acknowledged.items():
         task = stored.tasks.get(task_id)
         if task is None:
@@ -72,14 +77,21 @@ def audit(acknowledged: Mapping[str, str], notices: Mapping[str, int], stored: S
         else:
             unexpected.append(f"{task_id} is {task.status.label}")
     return Audit(
-        len(acknowledged), completed, still_open, repeated, len(lost), len(doubled), (*lost, *doubled, *unexpected)
+        len(acknowledged),
+        completed,
+        still_open,
+        repeated,
+        ran_again,
+        len(lost),
+        len(doubled),
+        (*lost, *doubled, *unexpected),
     )
 
 
 class LiveAudit:
     """Counts as far as the database lets it."""
 
-    def __init__(self, database: Database, load: Load) -> None:
+    def __init__(self, database: Database | Machines, load: Load) -> None:
         self.lost = 0
         self.twice = 0
         self._database = database
@@ -109,7 +121,7 @@ def summary(tasks: Audit, load: Load, faults: Faults, options: Options, seconds:
         "",
         f"{seconds:.0f} s; faults {len(faults.all)}, restarts by roll {faults.restarts}",
         f"submitted {load.submitted}, acknowledged {load.acknowledged}, completed {tasks.completed}, open {tasks.open}",
-        f"lost {tasks.lost}, twice {tasks.twice}; {tasks.again} needed another attempt"
+        f"lost {tasks.lost}, twice {tasks.twice}; {tasks.again} needed another attempt, {tasks.ran_again} ran again"
         + (f"; {unsure} submits got no answer before the end" if unsure else ""),
         *_table(faults.all),
         *(f"WRONG: {problem}" for problem in problems[:20]),
@@ -122,11 +134,11 @@ def _table(faults: Sequence[Fault]) -> Iterator[str]:
     if not faults:
         return
     yield ""
-    yield f"{'what':<34}{'lasted':>8}{'healthy':>9}{'slowest':>9}  first alert"
+    yield f"{'what':<34}{'lasted':>8}{'healthy':>9}{'slowest':>9}{'no ack':>9}  first alert"
     for fault in faults:
         duration = f"{fault.undone - fault.began:.0f} s" if fault.undone is not None else "-"
         healthy = f"{fault.healthy - fault.undone:.1f} s" if fault.healthy and fault.undone else "-"
-        yield f"{fault.what:<34}{duration:>8}{healthy:>9}{fault.slowest:>7.1f} s  {_alerts(fault)}"
+        yield f"{fault.what:<34}{duration:>8}{healthy:>9}{fault.slowest:>7.1f} s{fault.gap:>7.1f} s  {_alerts(fault)}"
     lags = [fault.healthy - fault.undone for fault in faults if fault.healthy and fault.undone]
     if lags:
         yield f"healthy again {median(lags):.1f} s after what was done had ended (median), {max(lags):.1f} s at most"
@@ -138,4 +150,5 @@ def _alerts(fault: Fault) -> str:
     first: dict[str, float] = {}
     for (name, _), delay in fault.alerts.items():
         first.setdefault(name, delay)
-    return ", ".join(f"{name} after {first_delay:.0f} s" for name, first_delay in first.items()) or "none"
+    reached = f"; reached somebody after {fault.reached:.0f} s" if fault.reached else ""
+    return (", ".join(f"{name} after {delay:.0f} s" for name, delay in first.items()) or "none") + reached

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab.cluster import readings
 from lab.cluster.options import Options
+from lab.cluster.patroni import HAPROXY, Machines
 from lab.cluster.readings import Reading, Readings
 from lab.deployment.database import Database
 from lab.deployment.deployment import WORKER_LOSSES, Deployment, Node
@@ -54,18 +55,20 @@ class ClusterError(Exception):
 class Cluster(Deployment):
     """On entering the processes are started."""
 
-    database: Database
+    database: Database | Machines
     readings: Readings
 
     def __init__(self, folder: Path, options: Options, say: Callable[[str], None], *, disks: bool) -> None:
         super().__init__(folder, disks=disks)
         self.target = f"127.0.0.1:{free_port()}"
         self.prometheus_port: int | None = None
+        self.pager = readings.Pager()
         self.surroundings = folder / "env"
         """What a shell beside it reads, so that a runbook's commands work."""
         self._options = options
         self._say = say
         self._numbers = 0
+        self._undiscovered: Node | None = None
 
     @property
     def schedulers(self) -> list[Node]:
@@ -86,7 +89,14 @@ class Cluster(Deployment):
 
     def unwell(self, reading: Reading) -> list[str]:
         nodes = [node for node in self.nodes.values() if not node.leaves]
-        return [f"{node.name} is not well" for node in nodes if not _is_well(node, reading)]
+        unwell = [f"{node.name} is not well" for node in nodes if not _is_well(node, reading)]
+        if not unwell and isinstance(self.database, Machines) and not self.database.whole():
+            return ["the database has not one leader and two standbys"]
+        return unwell
+
+    def leader(self) -> Node | None:
+        """Returns the machine that leads, where there are several."""
+        return self.nodes.get(self.database.leader() or "") if isinstance(self.database, Machines) else None
 
     def scale(self, workers: int) -> None:
         staying = self.staying
@@ -97,6 +107,11 @@ class Cluster(Deployment):
         for _ in range(min(workers, MAX_WORKERS) - len(staying)):
             self._numbers += 1
             self._add_worker(f"worker-{self._numbers}")
+        self._write_targets()
+
+    def discover(self, but: Node | None = None) -> None:
+        """Tells Prometheus of all schedulers and workers, but of that one."""
+        self._undiscovered = but
         self._write_targets()
 
     def tell(self) -> None:
@@ -112,8 +127,8 @@ class Cluster(Deployment):
         haproxy = found_program("haproxy")
         if haproxy is None:
             raise ClusterError("haproxy is not installed (Debian: apt install haproxy)")
-        connections = self._options.schedulers * 30 + 20  # what each has at most, and some to spare
-        self.database = self._add_database(exits, "database", connections)
+        self.database = self._add_machines(exits, haproxy) if self._options.patroni else self._add_server(exits)
+        exits.enter_context(self.pager)
         exits.callback(lambda: _end(self.services))
         exits.callback(lambda: _end(self.workers))  # first, so that they can release their leases
         schedulers = dict(map(self._make_scheduler, range(1, self._options.schedulers + 1)))
@@ -125,6 +140,19 @@ class Cluster(Deployment):
         self.readings = Readings(lambda: _probes(self.services), self.prometheus_port)
         exits.enter_context(self.readings.going_on())
         self._keep_up(exits)
+
+    def _add_server(self, exits: ExitStack) -> Database:
+        connections = self._options.schedulers * 30 + 20  # what each has at most, and some to spare
+        return self._add_database(exits, "database", connections)
+
+    def _add_machines(self, exits: ExitStack, haproxy: str) -> Machines:
+        machines = Machines(self.folder, exits, one_address=self._options.patroni == "haproxy")
+        machines.start()
+        for machine in machines.all:
+            self._add(machine, "database")
+        if machines.one_address:
+            self._add_program("database-balancer", haproxy, "-db", "-f", str(HAPROXY))
+        return machines
 
     def _make_scheduler(self, number: int) -> tuple[Scheduler, int]:
         probes = free_port()
@@ -160,15 +188,24 @@ class Cluster(Deployment):
         self._add_program("balancer", haproxy, "-db", "-f", str(settings))
 
     def _add_prometheus(self) -> None:
-        program = found_program("prometheus")
-        if program is None:
-            self._say("no alerts: prometheus is not installed (Debian: apt install prometheus)")
+        program, alertmanager = found_program("prometheus"), found_program("prometheus-alertmanager")
+        if program is None or alertmanager is None:
+            self._say("no alerts: not installed (Debian: apt install prometheus prometheus-alertmanager)")
             return
-        self.prometheus_port = free_port()
+        self.prometheus_port, port = free_port(), free_port()
+        expected = {"scheduler": self._options.schedulers, "worker": self._options.workers, "console": 0}
+        self._add_program(
+            "alertmanager",
+            alertmanager,
+            f"--config.file={readings.write_routes(self.folder, self.pager)}",
+            f"--storage.path={self.folder / 'alertmanager'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--cluster.listen-address=",
+        )
         self._add_program(
             "prometheus",
             program,
-            f"--config.file={readings.write_settings(self.folder)}",
+            f"--config.file={readings.write_settings(self.folder, port, expected)}",
             f"--storage.tsdb.path={self.folder / 'prometheus'}",
             f"--web.listen-address=127.0.0.1:{self.prometheus_port}",
         )
@@ -179,7 +216,8 @@ class Cluster(Deployment):
     def _write_targets(self) -> None:
         """Writes them for Prometheus, and for a shell, which then finds this checkout's commands first."""
         for kind, nodes in (("scheduler", self.schedulers), ("worker", self.staying)):
-            readings.write_targets(self.folder, kind, _probes(nodes).items())
+            discovered = [node for node in nodes if node is not self._undiscovered]
+            readings.write_targets(self.folder, kind, _probes(discovered).items())
         values = {
             "CONTENTGEN_SCHEDULER": self.target,
             "DATABASE_URL": self.database.url.replace("postgresql+psycopg2", "postgresql"),

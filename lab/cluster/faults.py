@@ -12,7 +12,9 @@ import psycopg2
 
 from lab.cluster.cluster import Cluster
 from lab.cluster.load import Load
+from lab.cluster.patroni import Machine, Machines
 from lab.cluster.readings import Alert
+from lab.deployment.database import Database
 from lab.deployment.deployment import Node
 
 Condition = Callable[[], bool]
@@ -36,10 +38,14 @@ class Fault:
     alerts: dict[tuple[str, str], float] = field(default_factory=dict)
     """What began to fire meanwhile, by name and instance: seconds since it began."""
     runbooks: dict[str, str] = field(default_factory=dict)
+    reached: float | None = None
+    """Seconds until the first of them has reached somebody."""
     undone: float | None = None
     healthy: float | None = None
     slowest: float = 0.0
     """Seconds of the slowest submit meanwhile."""
+    gap: float = 0.0
+    """The longest time without an acknowledgement meanwhile, in seconds."""
 
     @property
     def over(self) -> bool:
@@ -82,10 +88,10 @@ class Faults:
 
     def proceed(self) -> None:
         """To be called again and again: goes on with steps, undoes what is due, and notes what came of it."""
-        now, slowest = time.monotonic(), self._load.slowest()
+        now, slowest, gap = time.monotonic(), self._load.slowest(), self._load.gap()
         self._note_alerts(now)
         for fault in self.active:
-            fault.slowest = max(fault.slowest, slowest)
+            fault.slowest, fault.gap = max(fault.slowest, slowest), max(fault.gap, gap)
             if fault.undone is not None:
                 if self._cluster.healthy(fault.undone):
                     fault.healthy = now
@@ -107,6 +113,8 @@ class Faults:
         if reading.alerts is None:
             return
         firing = reading.firing
+        for fault in self.active:
+            fault.reached = fault.reached or self._cluster.pager.first(fault.alerts, fault.began)
         for alert in sorted(firing - self._firing):
             victims = {fault.victim for fault in self.active}
             causes = [fault for fault in self.active if alert.instance not in victims - {fault.victim}]
@@ -125,23 +133,27 @@ class Faults:
         fault.undone = time.monotonic()
         self._say(f"ends: {fault.what}")
         fault.undo()
+        self._cluster.discover()
 
     def _begin(
         self, text: str, victim: str, undo: Callable[[], None], go_on: Callable[[], None] = lambda: None
     ) -> None:
         now = time.monotonic()
         self._load.slowest()
+        self._load.gap()
         self.all.append(Fault(text, victim, undo, now, now + self._down, go_on))
         self._say(text)
 
     def _step(self, name: str, argument: str = "") -> Iterator[Condition]:
         match name:
-            case "kill" | "freeze" | "drain" | "fill":
+            case "kill" | "freeze" | "vanish" | "drain" | "fill" | "cut":
                 node = self._victim(argument)
                 if node is None:
                     self._miss(f"nothing to {name}: no {argument} is up")
                 else:
-                    {"kill": self._kill, "freeze": self._freeze, "drain": self._drain, "fill": self._fill}[name](node)
+                    getattr(self, f"_{name}")(node)
+            case "demote":
+                self._demote()
             case "starve":
                 self._starve()
             case "up":
@@ -159,7 +171,7 @@ class Faults:
 
     def _victim(self, name: str) -> Node | None:
         """Returns the node of that name, or the next one of that kind, if it is up."""
-        node = self._cluster.nodes.get(name)
+        node = self._cluster.leader() if name == "leader" else self._cluster.nodes.get(name)
         if node is not None and node.state == "up":
             return node
         kind = [node for node in self._cluster.of(name) if node.state == "up"]
@@ -168,10 +180,14 @@ class Faults:
         self._turns[name] = self._turns.get(name, -1) + 1
         return kind[self._turns[name] % len(kind)]
 
-    def _kill(self, node: Node) -> None:
+    def _kill(self, node: Node, what: str = "kill -9") -> None:
         node.held = True
         node.kill()
-        self._begin(f"kill -9 {node.name}", node.name, partial(_release, node))
+        self._begin(f"{what} {node.name}", node.name, partial(_release, node))
+
+    def _vanish(self, node: Node) -> None:
+        self._cluster.discover(but=node)
+        self._kill(node, "vanish")
 
     def _drain(self, node: Node) -> None:
         node.held = True
@@ -182,15 +198,37 @@ class Faults:
         node.freeze()
         self._begin(f"freeze {node.name}", node.name, node.thaw)
 
+    def _cut(self, node: Node) -> None:
+        machine = node.service
+        if not isinstance(machine, Machine):
+            self._miss(f"{node.name} can't be cut off: that takes --patroni")
+            return
+        node.held = True
+
+        def undo() -> None:
+            machine.join()
+            node.held = False
+
+        machine.cut()
+        self._begin(f"cut off {node.name}", node.name, undo)
+
+    def _demote(self) -> None:
+        database, leader = self._cluster.database, self._cluster.leader()
+        if leader is None or not isinstance(database, Machines):
+            self._miss("nothing to demote: nobody leads, or there is no --patroni")
+            return
+        self._begin(f"demote {leader.name}", leader.name, lambda: None)
+        database.demote()
+
     def _fill(self, node: Node) -> None:
         disk = node.disk
         if disk is None:
             self._miss("disks can't be filled here: that takes root's rights")
             return
         disk.fill()
-        if node.kind == "database":
+        if isinstance(node.service, Database):
             with contextlib.suppress(psycopg2.Error):  # that is what it is for
-                self._cluster.database.want_space()
+                node.service.want_space()
 
         def go_on() -> None:
             with contextlib.suppress(OSError):
@@ -199,11 +237,12 @@ class Faults:
         self._begin(f"fill the disk of {node.name}", node.name, disk.empty, go_on)
 
     def _starve(self) -> None:
-        if self._cluster.nodes["database"].state != "up":
-            self._miss("nothing to starve: the database is not up")
+        database = self._cluster.database
+        if isinstance(database, Machines) or self._cluster.nodes["database"].state != "up":
+            self._miss("nothing to starve: the database is not up, or is several machines")
             return
         try:
-            connections = self._cluster.database.hold_connections(20)  # schedulers have none left then, or nearly so
+            connections = database.hold_connections(20)  # schedulers have none left then, or nearly so
         except psycopg2.Error as error:
             self._miss(f"nothing to starve: {error}")
             return

@@ -37,7 +37,10 @@ class Load(Callers):
         self._due: queue.Queue[str | None] = queue.Queue(200)  # after an outage clients catch up with so many
         self._account_id = 0
         self._run_id = uuid.uuid4().hex[:8]
-        self._watchers = Watchers(target, self._note)
+        self._last_answer = time.monotonic()
+        self._gap = 0.0
+        self._saw_failover = False
+        self._watchers = Watchers(target, self._note, self._read_missed)
         self._watchers.wrong = self.wrong
 
     @property
@@ -56,6 +59,12 @@ class Load(Callers):
             slowest, self._slowest = self._slowest, 0.0
             return max([slowest, *(now - began for began in self._under_way.values())])
 
+    def gap(self) -> float:
+        """Returns the longest time without an acknowledgement, in seconds, up to now since this was asked last."""
+        with self._lock:
+            gap, self._gap = self._gap, 0.0
+            return max(gap, time.monotonic() - self._last_answer)
+
     def start(self) -> None:
         """Makes an account, watches it, and begins. Raises RequestError."""
         with ContentGenerationClient(self.target) as client:
@@ -71,7 +80,16 @@ class Load(Callers):
 
     def _note(self, _: int, change: Mapping[str, Any]) -> None:
         if change["task"]["status"] == "completed":
-            self.completed[change["task"]["task_id"]] += 1
+            self._count(change["task"]["task_id"])
+
+    def _read_missed(self, client: ContentGenerationClient, account_id: int) -> None:
+        """Reads what has completed while no watch could go on; the new watch may tell of some of it, too."""
+        self._saw_failover = True
+        for task in client.iter_tasks(account_id, "completed", page_size=1_000):
+            self._count(task["task_id"])
+
+    def _count(self, task_id: str) -> None:
+        self.completed[task_id] = 1 if self._saw_failover else self.completed[task_id] + 1
 
     def _pace(self, _: ContentGenerationClient) -> None:
         number = 0
@@ -95,7 +113,9 @@ class Load(Callers):
                 del self._under_way[request_id]
                 if task_id is not None:
                     self.task_ids[request_id] = task_id
-                    self._slowest = max(self._slowest, time.monotonic() - began)
+                    now = time.monotonic()
+                    self._slowest = max(self._slowest, now - began)
+                    self._gap, self._last_answer = max(self._gap, now - self._last_answer), now
 
     def _submit(self, client: ContentGenerationClient, request_id: str) -> str:
         return client.submit_task(

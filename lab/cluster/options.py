@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_ANY = frozenset({"scheduler", "worker", "database", "balancer"})
+_ANY = frozenset({"scheduler", "worker", "database", "leader", "balancer"})
 """Kinds; of a kind the next one is meant, or one is named (`worker-2`)."""
+_MACHINES = frozenset({"database", "leader"})
 _SERVICES = frozenset({"scheduler", "worker"})
 _WAITS = frozenset({"healthy", "alert"})
 _WITH_DISK = frozenset({"worker", "database"})
@@ -34,9 +35,12 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command("kill KIND|NAME", "kill -9; KIND is scheduler, worker, database or balancer", _ANY),
+    Command("kill KIND|NAME", "kill -9; KIND is scheduler, worker, database, leader (of --patroni) or balancer", _ANY),
     Command("freeze KIND|NAME", "SIGSTOP", _ANY),
+    Command("vanish KIND|NAME", "kill -9, and Prometheus' discovery names it no more", _SERVICES),
     Command("drain KIND|NAME", "TERM: a scheduler or worker finishes what it does, and ends", _SERVICES),
+    Command("cut KIND|NAME", "cut a database of --patroni off from the network", _MACHINES),
+    Command("demote", "hand over from the leader of --patroni to a standby"),
     Command("starve", "hold all connections that PostgreSQL has"),
     Command("fill KIND|NAME", "leave no space on the disk of a worker or of the database (as root)", _WITH_DISK),
     Command("up", "end all of that now; by itself each ends after --down seconds"),
@@ -109,6 +113,7 @@ class Options:
     duration: float | None
     script: Sequence[Sequence[str]]
     folder: Path | None
+    patroni: str | None
 
     @property
     def unattended(self) -> bool:
@@ -140,6 +145,12 @@ def read(arguments: Sequence[str]) -> Options:
     parser.add_argument("--duration", **seconds, help="end after so many seconds")
     parser.add_argument("--script", type=_script, default=(), help="do these steps, then end")
     parser.add_argument("--folder", type=Path, help="keep the logs in this folder; by default nothing is kept")
+    parser.add_argument(
+        "--patroni",
+        choices=("hosts", "haproxy"),
+        help="three machines with PostgreSQL, Patroni and etcd, by deploy/patroni; schedulers know all their hosts, or"
+        " reach the leader through HAProxy (as root)",
+    )
     return Options(**vars(parser.parse_args(arguments)))
 
 

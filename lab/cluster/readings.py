@@ -1,15 +1,16 @@
 """What the processes say of themselves, read again and again in a thread, and what Prometheus says of alerts.
 
-Prometheus has the rules of deploy/prometheus, as they are. Below `cluster`.
+Prometheus and Alertmanager have the rules and routes of deploy/prometheus, as they are. Below `cluster`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,10 +21,12 @@ from typing import NamedTuple
 import yaml
 
 from lab.deployment.deployment import every
+from tests.harness.http_server import Handler
+from tests.harness.receivers import Receiver
 from tests.harness.scrape import get
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "prometheus"
-RULES = "contentgen.rules.yaml"
+RULES, EXPECTED, ROUTES = "contentgen.rules.yaml", "contentgen.expected.yaml", "alertmanager.yaml"
 PATIENCE = 1.0
 """Seconds for an answer of a process on this machine."""
 
@@ -41,18 +44,49 @@ class Alert(NamedTuple):
         return self.state == "firing"
 
 
-def write_settings(folder: Path) -> Path:
-    """Writes those of deploy/prometheus, but for the targets, which `write_targets` changes."""
+class Pager(Receiver):
+    """Who is alerted: takes what Alertmanager sends, and knows when."""
+
+    def __init__(self) -> None:
+        super().__init__(self._take)
+        self._arrivals: list[tuple[float, tuple[str, str]]] = []
+
+    def first(self, alerts: Container[tuple[str, str]], since: float) -> float | None:
+        """Returns the seconds from `since` until the first of these came, by name and instance; None: none has."""
+        return next((came - since for came, alert in self._arrivals if came > since and alert in alerts), None)
+
+    def _take(self, request: Handler) -> None:
+        now = time.monotonic()
+        labels = [alert["labels"] for alert in self.received.pop().message["alerts"] if alert["status"] == "firing"]
+        self._arrivals += [(now, (each["alertname"], each.get("instance", ""))) for each in labels]
+        request.answer(204)
+
+
+def write_settings(folder: Path, alertmanager: int, expected: Mapping[str, int]) -> Path:
+    """Writes those of deploy/prometheus, but for the targets, which `write_targets` changes.
+
+    `alertmanager` is its port, `expected` how many processes there should be, by role.
+    """
     settings = yaml.safe_load((DEPLOYED / "prometheus.yaml").read_text(encoding="utf-8"))
-    settings["rule_files"] = [RULES]
-    del settings["alerting"]
+    settings["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]
     shutil.copy(DEPLOYED / RULES, folder / RULES)
+    numbers = (DEPLOYED / EXPECTED).read_text(encoding="utf-8")
+    for role, number in expected.items():
+        numbers = re.sub(rf"(role: {role}}}.*vector)\(\d+\)", rf"\1({number})", numbers)
+    (folder / EXPECTED).write_text(numbers, encoding="utf-8")
     for job in settings["scrape_configs"]:
         del job["static_configs"]
         job["file_sd_configs"] = [{"files": [_targets(job["job_name"])]}]
     path = folder / "prometheus.yaml"
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return path
+
+
+def write_routes(folder: Path, pager: Pager) -> Path:
+    """Writes those of deploy/prometheus, with `pager` for every receiver."""
+    text = (DEPLOYED / ROUTES).read_text(encoding="utf-8")
+    (folder / ROUTES).write_text(re.sub("url_file: .*", f"url: {pager.url}", text), encoding="utf-8")
+    return folder / ROUTES
 
 
 def write_targets(folder: Path, kind: str, probes: Iterable[tuple[str, int]]) -> None:

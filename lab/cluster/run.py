@@ -112,7 +112,8 @@ class Scene:
             stored = read_stored(self.cluster.database.dsn)
         except psycopg2.Error as error:
             raise ClusterError(f"the database did not come back, so nothing was checked: {error}") from error
-        return audit(self.load.task_ids, self.load.completed, stored)
+        runs = [create.task_id for create in self.cluster.journal.creates()]
+        return audit(self.load.task_ids, self.load.completed, stored, runs)
 
     def _tick(self) -> None:
         """Goes on with the faults, and shows it all."""

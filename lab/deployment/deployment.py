@@ -35,11 +35,16 @@ def enter_namespace() -> str | None:
     Returns why it may not, since that takes root's rights: then no small disks can be had here.
     """
     try:
-        _call("unshare", 0x20000)  # CLONE_NEWNS
+        unshare(0x20000)  # CLONE_NEWNS
         _call("mount", b"none", b"/", None, 0x4000 | 0x40000, None)  # MS_REC | MS_PRIVATE
     except OSError as error:
         return f"no mount namespace of its own: {error.strerror}"
     return None
+
+
+def unshare(what: int) -> None:
+    """Gives this process namespaces of its own, by the flags of clone(2). Raises OSError: that takes root's rights."""
+    _call("unshare", what)
 
 
 class Disk:

@@ -13,11 +13,13 @@ import hashlib
 import json
 import os
 import platform
+import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import psycopg2
 import sqlalchemy as sa
@@ -126,6 +128,14 @@ class TimelineId(NamedTuple):
 class TimelineConnection(extensions.connection):
     timeline: int | None = None
 
+    def abandon(self) -> None:
+        """Makes whatever waits for an answer fail, on any thread.
+
+        No timeout of the connection ends that: the kernel of a frozen server takes what is sent to it.
+        """
+        with suppress(psycopg2.Error, OSError), socket.socket(fileno=os.dup(self.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
+
 
 class WrongServer(psycopg2.OperationalError):
     """The server is not the fleet's database: it is an old primary, or another system."""
@@ -141,14 +151,10 @@ class Lineage:
         line = file.read() if file else None
         self._known = TimelineId(*line) if line else None
         self._reported: set[TimelineId] = set()
-        self._listeners: list[Callable[[], None]] = []
-
-    def subscribe(self, moved: Callable[[], None]) -> None:
-        """Calls `moved`, on any thread, when the fleet's database gets a new timeline."""
-        self._listeners.append(moved)
+        self._connections = WeakSet[TimelineConnection]()
 
     def guard(self, engine: sa.Engine) -> None:
-        """Makes an engine connect to the fleet's database only, and drop connections to an old primary."""
+        """Makes an engine connect to the fleet's database only. Connections to an old primary end, used or not."""
         sa.event.listen(engine, "do_connect", self._connect)
         sa.event.listen(engine, "checkout", self._check)
 
@@ -206,8 +212,10 @@ class Lineage:
 
     def _admit(self, connection: TimelineConnection) -> None:
         line = _line(connection)
-        self._adopt(line, _name(connection))
         connection.timeline = line.timeline
+        with self._lock:
+            self._connections.add(connection)  # first, so that it is abandoned where another one has moved on meanwhile
+        self._adopt(line, _name(connection))
 
     def _adopt(self, line: TimelineId, server: str) -> None:
         """Raises WrongServer."""
@@ -220,12 +228,14 @@ class Lineage:
                 self._known = line
                 if self._file:
                     self._file.write(line.system, line.timeline or 0)
+            connections = list(self._connections) if moved else []
         if moved:
             _log.warning(
                 "a standby was promoted: it is the database now", action="store", server=server, line=str(line)
             )
-            for listener in self._listeners:
-                listener()
+            for connection in connections:
+                if self.is_stale(connection):
+                    connection.abandon()
 
     def _refuse(self, line: TimelineId, known: TimelineId, server: str) -> None:
         problem = f"{server} is {line}, and the schedulers' database is {known}: "

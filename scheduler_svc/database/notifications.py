@@ -36,10 +36,9 @@ class PgNotifications:
     """For one thread that waits, and any thread that interrupts it."""
 
     def __init__(self, engine: sa.Engine, lineage: Lineage | None = None) -> None:
-        """`engine` lends its address; the connection is this object's own, and left when `lineage` says so."""
+        """`engine` lends its address; the connection is this object's own."""
         self._engine = engine
-        self._lineage = lineage or Lineage()
-        self._lineage.subscribe(self.interrupt)
+        self._lineage = lineage
         self._connection: extensions.connection | None = None
         self._wake_read, self._wake_write = os.pipe()
 
@@ -58,9 +57,6 @@ class PgNotifications:
         assert self._connection is not None, "open it first"
         if self._wake_read in _readable(self._wake_read, self._connection.fileno()):
             os.read(self._wake_read, 4096)
-        if self._lineage.is_stale(self._connection):
-            self.close()
-            raise StoreUnavailable
         try:
             self._connection.poll()
         except psycopg2.Error as error:

@@ -112,6 +112,8 @@ DRAIN_TIMEOUT = 7.0
 """Seconds for the claim and the calls in flight to end when this replica drains."""
 SERVERS_INTERVAL = 10.0
 """Seconds between two checks of all servers that DATABASE_URL names."""
+SERVERS_INTERVAL_AWAY = 2.0
+"""The same while the database is away, which may be since one of them was promoted."""
 STORE_TIMEOUT = 5.0
 """Seconds in which the store of assets says which one it is, before the start goes on."""
 SETTLE_TIMEOUT = 0.1
@@ -517,7 +519,7 @@ class Replica:
     async def _check_servers(self) -> float:
         """Notices a standby that was promoted while this replica's connections to the old primary live on."""
         await asyncio.to_thread(self._lineage.probe, self._url)
-        return SERVERS_INTERVAL
+        return SERVERS_INTERVAL if self.health.store_available else SERVERS_INTERVAL_AWAY
 
     def _grpc_services(self) -> dict[str, object]:
         settings, pools = self._settings, self._pools

@@ -87,7 +87,7 @@ class Standby:
             self._metrics.standby_fallbacks.labels(reason).inc()
 
     def away(self) -> None:
-        """A connection to it has failed: it gets no reads before it has answered again."""
+        """It failed, or has not answered in time: it gets no reads before it has answered again."""
         self._set(StandbyState(AWAY))
 
     def _note(self, sample: _Sample) -> None:
@@ -146,7 +146,10 @@ class Reads(Calls):
                 reason = LAGS
             except NotFound:  # it may be too young for the standby
                 reason = "MISSING"
-            except (TimeoutError, StoreUnavailable):
+            except TimeoutError:  # it may be frozen: nobody else waits for that
+                standby.away()
+                reason = AWAY
+            except StoreUnavailable:
                 reason = AWAY
         standby.fell_back(reason)
         return _BEHIND

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -191,6 +193,29 @@ async def test_reads_fall_back_while_it_lags_or_is_away(servers: Servers, reader
         servers.standby.start()
         await reader.until("")
         await _caught_up(reader, late)
+
+
+@pytest.mark.contract
+@pytest.mark.costly("a standby is frozen, and a replica ends beside it", seconds=3)
+async def test_a_frozen_standby_holds_up_no_read_for_long_nor_the_end_of_a_replica(
+    servers: Servers, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = (await reader.client.submit()).task_id
+    await _caught_up(reader, task_id)
+    both = settings(servers.primary, servers.standby)
+    with ExitStack() as thawing:
+        async with serving_beside(servers.primary.url(), **both) as replica, channel_to(replica) as channel:
+            other = Reader(replica, channel, reader.client.account)
+            await other.until("")
+            with monkeypatch.context() as quick:
+                quick.setattr(standby, "ANSWER_TIMEOUT", 1.0)
+                thawing.enter_context(servers.standby.frozen())
+                lists = await asyncio.gather(*(one.ids() for one in (reader, other) for _ in range(8)))
+                assert lists == 16 * [[task_id]], "more than the standby has connections for"
+                await reader.until("AWAY")
+                assert await reader.ids() == [task_id]
+    await reader.until("")
+    await _caught_up(reader, task_id)
 
 
 @pytest.mark.contract

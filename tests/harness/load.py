@@ -24,7 +24,7 @@ import grpc
 import psutil
 from grpc import aio, ssl_channel_credentials
 
-from contentgen import ContentGenerationClient, RequestError, TaskChange, Watch
+from contentgen import ContentGenerationClient, RequestError, ResumeTokenExpiredException, TaskChange, Watch
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
@@ -106,10 +106,20 @@ class Callers:
 class Watchers(Callers):
     """One an account follows every move from start to end, over whatever is done to schedulers."""
 
-    def __init__(self, target: str, tell: Callable[[int, Mapping[str, Any]], None]) -> None:
-        """`tell` is called with the account and each change."""
+    def __init__(
+        self,
+        target: str,
+        tell: Callable[[int, Mapping[str, Any]], None],
+        anew: Callable[[ContentGenerationClient, int], None] | None = None,
+    ) -> None:
+        """`tell` is called with the account and each change.
+
+        `anew` is called with it where a watch has begun again after a failover, to read what was missed; None: no watch
+        may end.
+        """
         super().__init__(target)
         self._tell = tell
+        self._anew = anew
         self._stack = ExitStack()
 
     def start(self, account_ids: Sequence[int]) -> None:
@@ -117,15 +127,22 @@ class Watchers(Callers):
         client = self._stack.enter_context(ContentGenerationClient(self.target))
         for account_id in account_ids:
             watch = self._stack.enter_context(client.watch(account_id=account_id, patience=None))
-            self.go(f"watcher-{account_id}", partial(nullcontext, watch), partial(self._follow, account_id))
+            self.go(f"watcher-{account_id}", partial(nullcontext, watch), partial(self._follow, client, account_id))
 
     def stop(self, within: float = 0.0) -> None:
         self._stack.close()
         super().stop(within)
 
-    def _follow(self, account_id: int, watch: Watch[TaskChange]) -> None:
-        for change in watch:
-            self._tell(account_id, change)
+    def _follow(self, client: ContentGenerationClient, account_id: int, watch: Watch[TaskChange]) -> None:
+        try:
+            for change in watch:
+                self._tell(account_id, change)
+        except ResumeTokenExpiredException:
+            if self._anew is None:
+                raise
+            with client.watch(account_id=account_id, patience=None) as another:
+                self._anew(client, account_id)
+                self._follow(client, account_id, another)
 
 
 # Callers that tests have: each fails at its first call that fails.

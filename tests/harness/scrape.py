@@ -15,9 +15,11 @@ from tests.harness.waiting import PATIENCE_S
 # Reads what a service tells Prometheus, and its probes.
 
 
-def get(port: int, path: str, method: str = "GET", patience: float = PATIENCE_S) -> tuple[int, str]:
+def get(
+    port: int, path: str, method: str = "GET", patience: float = PATIENCE_S, host: str = "127.0.0.1"
+) -> tuple[int, str]:
     """Returns the status and the body. `patience` is in seconds."""
-    with closing(HTTPConnection("127.0.0.1", port, timeout=patience)) as connection:
+    with closing(HTTPConnection(host, port, timeout=patience)) as connection:
         connection.request(method, path)
         response = connection.getresponse()
         return response.status, response.read().decode()

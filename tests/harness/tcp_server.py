@@ -11,12 +11,14 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
+import psutil
 import sqlalchemy as sa
 
 from scheduler_svc.postgres.folders import make_private
 from scheduler_svc.postgres.programs import Launcher, find_bindir, runnable_bindir, server_user_for
 from tests.harness.cluster import copy_cluster, server_folder
 from tests.harness.credentials import make_certificates
+from tests.harness.processes import children, freeze, thaw
 from tests.harness.waiting import on_this_machine
 
 USER = "contentgen"
@@ -81,6 +83,17 @@ class TcpServer:
         """Stops it if it runs; `immediate` is like a crash."""
         if (self._data / "postmaster.pid").exists():
             self._ctl("stop", "-w", "-m", how)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Within the block none of its processes runs; the kernel still takes connections, and what they send."""
+        postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
+        processes = [psutil.Process(postmaster), *children(postmaster, recursive=True)]
+        freeze(processes)
+        try:
+            yield
+        finally:
+            thaw(processes)
 
     def promote(self) -> None:
         """Makes a standby a primary, on a timeline of its own."""

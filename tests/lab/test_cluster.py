@@ -31,15 +31,21 @@ def audited(statuses: Sequence[Status] = DONE, contents: int = 1, notices: int =
     moves = zip(previous, statuses, range(len(statuses)), strict=False)
     events = [Event(before, status, float(at), changed.get("attempt", 1), "worker", "") for before, status, at in moves]
     rows = [StoredContent(number, "task-1", 1, "", None) for number in range(contents)]
-    return audit({"r-1": "task-1"}, {"task-1": notices}, Stored({"task-1": task}, {"task-1": events}, rows))
+    return audit(
+        {"r-1": "task-1"},
+        {"task-1": notices},
+        Stored({"task-1": task}, {"task-1": events}, rows),
+        changed.get("runs", ()),
+    )
 
 
 def test_a_task_is_done_once_or_waits_or_is_lost() -> None:
-    assert audited() == Audit(acknowledged=1, completed=1, open=0, again=0, lost=0, twice=0, wrong=())
+    assert audited() == Audit(acknowledged=1, completed=1, open=0, again=0, ran_again=0, lost=0, twice=0, wrong=())
     assert audited(attempt=2).again == 1
-    assert audited(DONE[:1], contents=0, notices=0) == Audit(1, 0, 1, 0, 0, 0, ())
+    assert audited(runs=("task-1", "task-1")).ran_again == 1
+    assert audited(DONE[:1], contents=0, notices=0) == Audit(1, 0, 1, 0, 0, 0, 0, ())
     assert audited(contents=0).lost == 1, "it has no content"
-    lost = audit({"r-1": "task-1"}, {}, Stored({}, {}))
+    lost = audit({"r-1": "task-1"}, {}, Stored({}, {}), ())
     assert (lost.lost, lost.wrong) == (1, ("task-1 was acknowledged, and is not there",))
 
 
@@ -57,8 +63,9 @@ def test_a_task_that_failed_is_wrong() -> None:
 @pytest.mark.parametrize(
     "step",
     [
-        "kill scheduler", "kill worker-12", "freeze database", "drain worker-1", "fill database", "starve", "up",
-        "roll", "scale 0", "rate 2.5", "wait 10", "wait healthy", "wait alert", *KEYS.values(),
+        "kill scheduler", "kill worker-12", "freeze database", "kill leader", "cut leader", "demote", "vanish worker",
+        "drain worker-1", "fill database", "starve", "up", "roll", "scale 0", "rate 2.5", "wait 10", "wait healthy",
+        "wait alert", *KEYS.values(),
     ],
 )  # fmt: skip
 def test_a_step_is_taken_word_by_word(step: str) -> None:
@@ -74,6 +81,7 @@ def test_a_step_is_taken_word_by_word(step: str) -> None:
         ("kill scheduler now", "is no step"),
         ("kill prometheus", "kill KIND|NAME"),
         ("drain database", "drain KIND|NAME"),
+        ("vanish database", "vanish KIND|NAME"),
         ("fill scheduler", "fill KIND|NAME"),
         ("scale many", "scale N"),
         ("rate -1", "rate N"),

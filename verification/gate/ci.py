@@ -32,6 +32,11 @@ _DEBIANS_PYTHON = "/usr/bin/python3.13"
 _DEBIAN = ("make", f"PYTHON={_DEBIANS_PYTHON}", "VENV=build/python3.13")
 _VENV_OF_DEBIAN = Need("Debian's python3.13-venv", (_DEBIANS_PYTHON, "-c", "import ensurepip, venv"))
 _ENGINE = Need("a docker engine or buildah", ("docker/images.sh", "engine"))
+_PATRONI = Need(
+    "root, and Debian's patroni, python3-etcd, etcd-server and haproxy",
+    ("sh", "-c", "test $(id -u) = 0 && command -v patroni etcd haproxy && /usr/bin/python3 -c 'import etcd'"),
+)
+_FAILOVERS = "kill leader; wait healthy; cut leader; wait healthy; freeze leader; wait healthy; demote; wait healthy"
 _OLD_VERSIONS = (
     "tests/database/test_upgrades.py",
     "tests/deploy/test_rolling.py",
@@ -52,6 +57,11 @@ RELEASE_STEPS = (
     Step("release", ("make", "release")),
     Step("client-versions", ("make", "client-versions")),
     Step("old-versions", ("make", "test", f"ARGS=-n 2 --outage=60 {' '.join(_OLD_VERSIONS)}")),
+    Step(
+        "failovers",
+        ("make", "cluster", f"ARGS=--patroni hosts --lease 120 --down 40 --script '{_FAILOVERS}'"),
+        needs=_PATRONI,
+    ),
     Step(
         "python3.13",
         (*_DEBIAN, "test", "ARGS=-n 4 --dist worksteal -m '(unit or contract) and not release'"),
