@@ -38,7 +38,7 @@ $(STAMP): $(RUN_TIME) requirements.lock
 	@$(PYTHON) setup/venv.py $(VENV) requirements.lock
 	@touch $@
 
-.PHONY: setup demo run cluster examples client-versions test model fuzz chaos chaos-long mutants lint verify audit sbom release bench bench-check bench-peers bench-scale simulate pictures gen baseline previous lock wheel sdist clean images images-push images-check images-pin docs docs-serve
+.PHONY: setup demo run cluster examples client-versions test model fuzz chaos chaos-long mutants lint verify restore-drill audit sbom release bench bench-check bench-peers bench-scale simulate pictures gen baseline previous lock wheel sdist clean images images-push images-check images-pin docs docs-serve
 
 setup: $(STAMP) ## create .venv from the locks (other targets do it if needed; demo and run install less)
 
@@ -92,6 +92,9 @@ chaos: $(STAMP) ## kill, freeze and cut off everything for five minutes, and jud
 
 chaos-long: $(STAMP) ## the same for two hours (ARGS='--minutes 30')
 	@$(PY) -m lab.chaos --minutes 120 $(ARGS)
+
+restore-drill: $(STAMP) ## restore the newest backup into an empty server, prove it, time it (ARGS='--from FOLDER')
+	@exec $(PY) -m lab.restore_drill $(ARGS)
 
 lint: $(STAMP) ## check rules, format, types, layers, protos
 	@$(PY) -m ruff check .

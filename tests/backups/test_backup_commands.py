@@ -19,7 +19,7 @@ from contentgen.service.settings import SettingsError
 from scheduler_svc.admin.backups import backup_command, restore_command
 from scheduler_svc.admin.backups import restore as archive
 from scheduler_svc.admin.backups.backup import Proof, back_up, backup_source
-from scheduler_svc.admin.backups.command import copy_assets
+from scheduler_svc.admin.backups.command import assets_folder, copy_assets
 from scheduler_svc.admin.backups.programs import DumpProgress, ProgramFailed, Programs, RestoreProgress, run, size
 from scheduler_svc.admin.backups.restore import CannotRestore, RestoreSummary, check_schema, read_archive, restore
 from scheduler_svc.admin.databases import RestoredCounts
@@ -36,6 +36,7 @@ from tests.harness.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).parents[2]
 PROGRAM = installed("contentgen-scheduler")
 WAITING_DUMPS = """
     SELECT pid FROM pg_stat_activity
@@ -203,6 +204,24 @@ def test_a_backup_that_cannot_be_noted_says_so(site: Site) -> None:
     summary = back_up(site.url, site.file, site.programs, site.progress, overwrite=False)
     assert site.file.exists()
     assert 'does not tell of this backup: relation "backups" does not exist' in summary.note
+
+
+@pytest.mark.costly("a backup is restored, and served by a scheduler of its own", seconds=6)
+def test_a_drill_restores_the_newest_backup_and_serves_it_unless_something_is_missing(site: Site) -> None:
+    site.sql("INSERT INTO assets (sha256, size, complete) VALUES (repeat('a', 64), 1, true)")
+    site.sql("UPDATE deployment SET cell = 7")
+    site.back_up()
+    drill = [installed("python"), "-m", "lab.restore_drill", "--from", site.file.parent]
+    variables = {"PATH": os.environ["PATH"], "DATABASE_URL": "postgresql://not-touched@127.0.0.1:1/name"}
+    held = run_to_end(drill, variables, cwd=ROOT, within=3 * PATIENCE_S)
+    assert held.returncode == 0, held.stderr
+    assert re.search(r"\d s  restored it into an empty server\n +restored .*: 1 accounts, 0 tasks", held.stdout)
+    assert re.search(r"rows in \d+ tables, as many as the backup has; ids of contents go on above \d,", held.stdout)
+    assert "it serves 0 tasks and takes a new one" in held.stdout
+    assets_folder(site.file).mkdir()
+    broken = run_to_end(drill, variables, cwd=ROOT, within=3 * PATIENCE_S)
+    assert broken.returncode == 1
+    assert f"the backup does not hold: the asset {'a' * 64} is missing or damaged" in broken.stderr
 
 
 @pytest.mark.parametrize(

@@ -409,22 +409,31 @@ def test_the_chart_has_the_alerts_and_finds_what_they_are_about() -> None:
         assert template["metadata"]["labels"][monitor["spec"]["jobLabel"]].startswith("contentgen-")
 
 
-def test_the_chart_migrates_before_an_upgrade_and_backs_up() -> None:
+def test_the_chart_migrates_before_an_upgrade() -> None:
     [migration] = of_kind("chart-everything", "Job")
     assert migration["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
     [container] = migration["spec"]["template"]["spec"]["containers"]
     assert container["args"] == ["migrate"]
     maps = {reference["configMapRef"]["name"] for reference in container.get("envFrom", ())}
     assert not maps  # they come after the hook
-    [backup] = of_kind("chart-everything", "CronJob")
+
+
+@pytest.mark.parametrize("overlay", ["production", "production-jobs", "chart-everything"])
+def test_backups_are_of_the_schedulers_assets_and_stay(overlay: str) -> None:
+    [backup] = of_kind(overlay, "CronJob")
     pod = backup["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    assert pod["containers"][0]["args"] == ["once"]
-    [claim] = of_kind("chart-everything", "PersistentVolumeClaim")
+    [container] = pod["containers"]
+    assert container["args"] == ["once"]
+    [claim] = of_kind(overlay, "PersistentVolumeClaim")
     claims = [
         volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume
     ]
     assert claims == [claim["metadata"]["name"]]
     assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    [assets] = [variable for variable in container["env"] if variable["name"] == "CONTENTGEN_ASSETS"]
+    maps = {manifest["metadata"]["name"]: manifest["data"] for manifest in of_kind(overlay, "ConfigMap")}
+    reference = assets["valueFrom"]["configMapKeyRef"]
+    assert maps[reference["name"]][reference["key"]] == "s3://contentgen-assets?region=eu-central-1"
 
 
 def test_chart_and_overlays_are_of_the_version_that_is_described() -> None:

@@ -53,6 +53,7 @@ MADE: dict[str, tuple[dict[str, Any], Collection[str]]] = {
         ("ScaledObject", "TriggerAuthentication"),
     ),
     "components/jobs/scaled-job.yaml": ({"worker": {"mode": "jobs"}}, ("ScaledJob",)),
+    "components/backups/backups.yaml": ({"backup": {"enabled": True}}, ("CronJob", "PersistentVolumeClaim")),
 }
 """Files of kustomize: the values that they are made with, and kinds; none: all."""
 

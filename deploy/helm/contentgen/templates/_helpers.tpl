@@ -67,13 +67,9 @@ securityContext:
 {{ ternary "https" "kubernetes.io/h2c" .Values.tls.enabled }}
 {{- end }}
 
-{{- define "contentgen.assets" -}}
-{{ .Values.assets.bucket | default "/assets" }}
-{{- end }}
-
 {{/* The settings of each service: those that follow from values, and over them those that are given. */}}
 {{- define "contentgen.settings.scheduler" -}}
-{{- $settings := dict "CONTENTGEN_DATA_DIR" "/data" "CONTENTGEN_ASSETS" (include "contentgen.assets" .)
+{{- $settings := dict "CONTENTGEN_DATA_DIR" "/data" "CONTENTGEN_ASSETS" (.Values.assets.bucket | default "/assets")
   "CONTENTGEN_LISTEN" "0.0.0.0:50051" "CONTENTGEN_SCALER_LISTEN" "0.0.0.0:50052" "CONTENTGEN_METRICS_LISTEN" "0.0.0.0:9464"
   "CONTENTGEN_LOG_FORMAT" "json" "CONTENTGEN_REQUIRE_DATABASE_URL" "on" "DATABASE_URL_FILE" "/run/contentgen/database-url" -}}
 {{- $tls := dict "CONTENTGEN_TLS_CERT" "/run/contentgen/tls.crt" "CONTENTGEN_TLS_KEY" "/run/contentgen/tls.key"
