@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scheduler_svc.dispatch.admission import settle
-from scheduler_svc.domain.account import Account, AccountChange, NewAccount
-from scheduler_svc.domain.errors import existing
+from scheduler_svc.domain.account import Account, AccountChange, AccountSettings
 from scheduler_svc.webhooks.work import store_budget
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
 
 
-def create_account(tx: Tx, new: NewAccount) -> Account:
+def create_account(tx: Tx, new: AccountSettings) -> Account:
     """Creates an account; the database draws its id, from 1."""
     tx.signals.limits = new.max_concurrent_tasks > 0
     account = tx.accounts.insert(new)
@@ -22,13 +21,13 @@ def create_account(tx: Tx, new: NewAccount) -> Account:
     return account
 
 
-def update_account(tx: Tx, account_id: int, change: AccountChange) -> Account:
-    """Returns the account after the change. Raises NotFound.
+def update_account(tx: Tx, account_id: int, change: AccountChange) -> tuple[Account, Account]:
+    """Returns the account before and after the change. Raises NotFound.
 
     A new weight, limit or start quota also holds for waiting tasks, from the commit on; other quotas hold for later
     submits.
     """
-    account = existing(tx.accounts.update(account_id, change), "account", account_id)
+    before_and_after = tx.accounts.update(account_id, change)
     rate = change.max_starts_per_minute
     limited = change.max_concurrent_tasks is not None or rate is not None
     if limited:
@@ -42,7 +41,7 @@ def update_account(tx: Tx, account_id: int, change: AccountChange) -> Account:
         tx.start_quotas.remove(account_id)
     if change.max_cost_per_month is not None or change.budget_mode is not None:
         check_budgets(tx)
-    return account
+    return before_and_after
 
 
 def check_budgets(tx: Tx) -> bool:
