@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from scheduler_svc.database.statements import Statements, account_filter
-from scheduler_svc.domain.account import Account, AccountChange, AccountSettings, Budget, Scope
+from scheduler_svc.domain.account import ALL_ACCOUNTS, Account, AccountChange, AccountSettings, Budget, Scope
 from scheduler_svc.domain.errors import existing
 from scheduler_svc.domain.rollup import COST, Resolution
 
@@ -54,9 +54,12 @@ _BUDGETS = sa.text(f"""
     WHERE account_id IN (
         SELECT account_id FROM accounts WHERE max_cost_per_month > 0
         UNION SELECT account_id FROM pauses WHERE budget_until IS NOT NULL)
+        AND (:account_id = 0 OR account_id = :account_id)
     ORDER BY account_id
 """)
-"""Reads how budgets stand, and those that have stopped an account."""
+"""Reads how budgets stand, and those that have stopped an account: of one account, or (0) of all."""
+_TRY_LOCK = sa.text("SELECT FROM accounts WHERE account_id = :account_id FOR NO KEY UPDATE SKIP LOCKED")
+"""Locks an account if it is free."""
 _TELL_BUDGET = sa.text("""
     UPDATE accounts SET budget_told_month = :month
     WHERE account_id = :account_id AND budget_told_month IS DISTINCT FROM :month
@@ -74,8 +77,12 @@ class Accounts(Statements):
         after = self._one(_account, _UPDATE_ACCOUNT, account_id=account_id, **asdict(change))
         return before, existing(after, "account", account_id)
 
-    def budgets(self) -> list[Budget]:
-        return self._all(Budget, _BUDGETS)
+    def budgets(self, account_id: int = ALL_ACCOUNTS) -> list[Budget]:
+        return self._all(Budget, _BUDGETS, account_id=account_id)
+
+    def try_lock(self, account_id: int) -> bool:
+        """Returns whether the account is there, and no other session has locked it."""
+        return bool(self._run(_TRY_LOCK, account_id=account_id))
 
     def tell_budget(self, budget: Budget) -> bool:
         """Returns whether nobody has told of it so far."""

@@ -40,21 +40,30 @@ def update_account(tx: Tx, account_id: int, change: AccountChange) -> tuple[Acco
     if rate == 0:
         tx.start_quotas.remove(account_id)
     if change.max_cost_per_month is not None or change.budget_mode is not None:
-        check_budgets(tx)
+        check_budget(tx, account_id)
     return before_and_after
 
 
-def check_budgets(tx: Tx) -> bool:
-    """Tells of budgets that are used up, once a month, and stops or lets go the starts of accounts with a hard one.
-
-    Returns whether there are any.
-    """
+def due_budgets(tx: Tx) -> tuple[bool, list[int]]:
+    """Returns whether there are budgets, and the accounts of those about which something is to be done."""
     budgets = tx.accounts.budgets()
-    for budget in budgets:
+    return bool(budgets), [budget.account_id for budget in budgets if budget.is_due]
+
+
+def check_free_budget(tx: Tx, account_id: int) -> bool:
+    """Does `check_budget` unless another session has locked the account; returns whether it did."""
+    free = tx.accounts.try_lock(account_id) and not tx.window.try_lock([account_id])
+    if free:
+        check_budget(tx, account_id)
+    return free
+
+
+def check_budget(tx: Tx, account_id: int) -> None:
+    """Tells of a budget that is used up, once a month; a hard one stops or lets go the starts of its account."""
+    for budget in tx.accounts.budgets(account_id):
         if budget.used_up and not budget.told and tx.accounts.tell_budget(budget):
             store_budget(tx, budget)
         if budget.stops_until != budget.stopped_until:
-            tx.pauses.stop(budget.account_id, budget.stops_until)
-            tx.window.close(budget.account_id)  # without a stop, `settle` opens it again at once
-            settle(tx, budget.account_id)
-    return bool(budgets)
+            tx.pauses.stop(account_id, budget.stops_until)
+            tx.window.close(account_id)  # without a stop, `settle` opens it again at once
+            settle(tx, account_id)

@@ -79,6 +79,11 @@ class Budget(NamedTuple):
         """Until when nothing should start."""
         return self.month_end if self.used_up and self.mode == BudgetMode.HARD else None
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be told of, or its stop to be changed."""
+        return (self.used_up and not self.told) or self.stops_until != self.stopped_until
+
 
 @dataclass(frozen=True, slots=True)
 class AccountChange:
