@@ -39,6 +39,8 @@ _UPDATE_ACCOUNT = sa.text(f"""
 """Changes the settings of an account that are given."""
 _GET_ACCOUNT = sa.text(f"SELECT {_COLUMNS} FROM accounts WHERE account_id = :account_id")
 """Reads one account."""
+_LOCK_ACCOUNT = sa.text(f"{_GET_ACCOUNT.text} FOR NO KEY UPDATE")
+"""Reads one account, and locks it."""
 _LIST_ACCOUNTS = sa.text(f"""
     SELECT {_COLUMNS} FROM accounts
     WHERE account_id > :after AND (CAST(:accounts AS bigint[]) IS NULL OR account_id = ANY(CAST(:accounts AS bigint[])))
@@ -73,7 +75,7 @@ class Accounts(Statements):
 
     def update(self, account_id: int, change: AccountChange) -> tuple[Account, Account]:
         """Returns the account before and after. Raises NotFound."""
-        before = self.require(account_id)
+        before = existing(self._one(_account, _LOCK_ACCOUNT, account_id=account_id), "account", account_id)
         after = self._one(_account, _UPDATE_ACCOUNT, account_id=account_id, **asdict(change))
         return before, existing(after, "account", account_id)
 
