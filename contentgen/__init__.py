@@ -5,7 +5,8 @@
 `__version__` is its version: between releases, with the commit.
 `v1` holds the messages and stubs of the API, `client` the client, `doctor` what it finds wrong with a deployment, `cli`
 the operators' command, and `stack` starts the services on one machine. The services use `v1` of it, `service`,
-which they have in common, `submit_fields`, `variables`, and `sandbox` where they work on untrusted bytes.
+which they have in common, `account_fields`, `submit_fields`, `variables`, and `sandbox` where they work on untrusted
+bytes.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import NamedTuple, TypedDict
 
 _DAY = 86_400.0
@@ -28,10 +29,11 @@ class Kind(Enum):
     LENGTH = auto()  # a length of time such as `90s`, in seconds
     TIME = auto()  # a time of ISO 8601
     PAIRS = auto()  # `key=value`, several times
+    CHOICE = auto()  # one of some words
 
 
 class Field(NamedTuple):
-    """A field of SubmitTaskRequest.
+    """A field of SubmitTaskRequest, or of an account.
 
     Attributes:
         name: that of the message, and the client's argument.
@@ -49,6 +51,8 @@ class Field(NamedTuple):
         hint: what forms say beside it, with `{least}` and `{most}` filled in. They add the default themselves.
         example: what forms show in an empty input, if not the default.
         choice: what forms call the field, yes and no, if not its label and these words.
+        choices: the words of a choice, with what forms call each.
+        zero: what 0 means of a number, in words.
         line: of a form: fields of one line stand side by side. Lines 1 and 2 are shown at once, others on demand.
         brief: whether it is a text of the brief, which says what to write; forms show it at once.
         rows: of the input of such a text in a form. A text with several is shown as it was written.
@@ -69,6 +73,8 @@ class Field(NamedTuple):
     hint: str = ""
     example: str = ""
     choice: tuple[str, str, str] | None = None
+    choices: Mapping[str, str] = MappingProxyType({})
+    zero: str = ""
     line: int = 9
     brief: bool = False
     rows: int = 1

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from starlette.datastructures import FormData
@@ -15,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console_svc.site import Link, Page, get, post, present
+from console_svc.submits.fields import value_of
 from console_svc.tasks import history
 from console_svc.web.filters import Filter
 from console_svc.web.forms import Form, text_of, typed_of
@@ -22,9 +21,10 @@ from console_svc.web.language import PageText, filled, plural, text
 from console_svc.web.paging import PAGE_SIZE, first_of, taken
 from console_svc.web.security import page_before
 from console_svc.web.sessions import Session, permitted
-from console_svc.web.values import MAX_COUNT, MAX_NUMBER, whole
 from console_svc.workers.page import pauses
-from contentgen import Account, AsyncContentGenerationClient, BudgetMode, InvalidArgument, TaskHistoryPoint, TaskStats
+from contentgen import Account, AsyncContentGenerationClient, InvalidArgument, TaskHistoryPoint, TaskStats
+from contentgen.account_fields import FIELDS, LIMITS
+from contentgen.submit_fields import Field, Kind
 
 MAX_ACCOUNTS = 10_000
 SAMPLE = 3
@@ -79,6 +79,7 @@ class Accounts(Page):
         account_pauses = [pause for pause in all_pauses if pause.account_id in {0, account_id}]
         values = {
             "account": account,
+            "limits": LIMITS,
             "stats": stats,
             "with_workers": with_workers(stats),
             "today": today,
@@ -156,7 +157,7 @@ class Accounts(Page):
         return self._site.done(session, notice, f"/accounts/{account_id}", account=account_id)
 
     def _form(self, request: Request, session: Session, form: AccountForm, account_id: int | None) -> Response:
-        values = {"fields": FIELDS, "form": form, "account_id": account_id}
+        values = {"fields": TYPED, "form": form, "account_id": account_id}
         return self._site.render(request, "accounts/form.html", values, session, bad=form.problems)
 
 
@@ -171,48 +172,7 @@ async def _reasons(session: Session, account_id: int) -> list[str]:
     return list(dict.fromkeys(task["pending_reason"] for task in statuses if task and task["pending_reason"]))
 
 
-WHOLE, NUMBER = text("Should be a whole number."), text("Should be a number.")
-_count, _bytes = partial(whole, least=0, limit=MAX_COUNT), partial(whole, least=0, limit=MAX_NUMBER)
-
-
-# Its texts are marked by its name in verification/generated/texts.py.
-class Field(NamedTuple):
-    """`label` and `hint` are texts of the page, `problem` is that of a text which `reader` can't read."""
-
-    name: str
-    label: str
-    hint: str
-    reader: Callable[[str], str | int | float] = _count
-    problem: str = WHOLE
-    choices: Mapping[Any, str] = MappingProxyType({})
-
-
-MODES: Mapping[BudgetMode, str] = {"soft": text("only told"), "hard": text("nothing starts")}
-FIELDS: Sequence[Field] = (
-    Field("name", "Name", "For people; 1 to 200 characters.", str),
-    Field("max_concurrent_tasks", "Tasks at once", "How many of its tasks may run at once; 0: no limit."),
-    Field("weight", "Weight", "Its share of the workers beside other accounts: 0.000001 to 1,000.", float, NUMBER),
-    Field("max_pending_tasks", "Pending tasks", "How many may be pending, scheduled ones included; 0: no limit."),
-    Field("max_priority", "Highest priority", "That its submits may ask for, 1 to 10; 0: no limit."),
-    Field("max_starts_per_minute", "Starts per minute", "Attempts that may start within any minute; 0: no limit."),
-    Field(
-        "max_cost_per_month",
-        "Budget of a month",
-        "What its contents may cost (UTC months); 0: any amount.",
-        float,
-        NUMBER,
-    ),
-    Field(
-        "budget_mode",
-        "Beyond the budget",
-        "Webhooks and channels are told; nothing starts, either, if you say so.",
-        str,
-        "",
-        MODES,
-    ),
-    Field("currency", "Currency", "In which its creators count: three letters, such as CNY, or empty.", str),
-    Field("max_asset_bytes", "Bytes of files", "That may be stored for it; 0: the schedulers' default.", _bytes),
-)
+TYPED = tuple(field for field in FIELDS if field.kind is not Kind.YES_NO)
 
 
 class AccountForm(Form):
@@ -225,25 +185,27 @@ class AccountForm(Form):
     @classmethod
     def of(cls, account: Account | None) -> AccountForm:
         """Returns the form of an account as it is stored; None is a new account."""
-        settings: Mapping[str, Any] = account or {"name": "", "weight": 1.0, "budget_mode": "soft", "currency": ""}
-        typed = {field.name: _text(settings.get(field.name, 0)) for field in FIELDS}
+        typed = {field.name: _text(field, account) for field in TYPED}
         return cls(typed, typed)
 
     @classmethod
     def sent(cls, data: FormData) -> AccountForm:
-        typed = {field.name: text_of(data, field.name) for field in FIELDS}
+        typed = {field.name: text_of(data, field.name) for field in TYPED}
         return cls(typed, {name: str(data.get(f"was-{name}", "")) for name in typed})
 
     def values(self) -> dict[str, Any]:
         """Reads all fields; a field that can't be read has a problem."""
-        return {field.name: self.read(field.name, field.reader, field.problem) for field in FIELDS}
+        return {field.name: value_of(self, field) for field in TYPED}
 
     def changes(self) -> dict[str, Any]:
         """Returns the fields that somebody changed: what another has changed meanwhile stays."""
         return {name: value for name, value in self.values().items() if self.typed[name] != self.was[name]}
 
 
-def _text(value: object) -> str:
+def _text(field: Field, account: Mapping[str, Any] | None) -> str:
+    if account is None:
+        return field.default or ("" if field.kind is Kind.TEXT else "0")
+    value = account[field.name]
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -266,7 +228,7 @@ def holds(account: Account, stats: TaskStats) -> Iterator[PageText]:
     if max_pending and pending >= max_pending:
         full = text("Submits are refused: {n} of {limit} that may be pending are.")
         yield filled(full, n=pending, limit=max_pending)
-    if account["budget_mode"] == "hard" and 0 < account["max_cost_per_month"] <= account["month_cost"]:
+    if account["budget_mode"] == "hard" and account["budget_used_up"]:
         yield filled(text("The budget of this month is used up: nothing starts before the next, unless it is raised."))
     if not account["active"] and pending:
         inactive = plural("It is inactive, and {n} task still waits.", "It is inactive, and {n} tasks still wait.")

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from console_svc.accounts.page import FIELDS
 from console_svc.contents.content import TEXTS
 from console_svc.submits.fields import TYPED
 from console_svc.web.language import text
 from contentgen import AuditEvent
+from contentgen.account_fields import FIELDS
 from contentgen.rpcs import RPCS
 
 SENTENCES: Mapping[str, str] = {

@@ -23,6 +23,8 @@ _BOUNDED = text("It should be a number from {least} to {limit}.")
 def _text(field: Field, input_text: str, _: Form) -> str:
     if "\0" in input_text:
         raise BadValue(text("It should have no NUL character."))
+    if len(input_text) < field.least:
+        raise BadValue(text("It is needed."))
     if len(input_text) > field.most:
         raise BadValue(
             text("It should have {n} characters at most, and has {m}."), n=f"{field.most:,}", m=f"{len(input_text):,}"
@@ -35,6 +37,12 @@ def _number(field: Field, input_text: str, _: Form) -> float:
     if not field.least <= value <= field.most:
         raise ValueError(input_text)
     return value
+
+
+def _choice(field: Field, input_text: str, _: Form) -> str:
+    if input_text not in field.choices:
+        raise ValueError(input_text)
+    return input_text
 
 
 def _boolean(_: Field, input_text: str, __: Form) -> bool:
@@ -66,6 +74,7 @@ _READERS: Mapping[Kind, tuple[Callable[[Field, str, Form], Any], str]] = {
     Kind.LENGTH: (_length, text("It should be a length of time such as 90s, 30m or 2h.")),
     Kind.TIME: (lambda _, value, form: moment(value, form.zone), text("It should be a time such as 2026-01-31 08:00.")),
     Kind.PAIRS: (_pairs, text("It should be key=value, one a line.")),
+    Kind.CHOICE: (_choice, text("Choose one.")),
 }
 """By the kind of a field: what reads it, and what its text should be where that raises a plain ValueError."""
 TYPED: Mapping[str, Field] = {field.name: field for field in FIELDS if field.name != "request_id"}
@@ -81,7 +90,7 @@ def read(form: Form, fields: Mapping[str, Field] = TYPED, needed: Sequence[str] 
     """Returns the typed arguments of `submit_task`; what can't be read, or is needed and missing, has a problem."""
     values: Values = {}
     for name, field in fields.items():
-        if form.plain(name) and (value := _value(form, field)) is not None:
+        if form.plain(name) and (value := value_of(form, field)) is not None:
             values[name] = value
     for name in needed:
         if name not in values:
@@ -89,13 +98,18 @@ def read(form: Form, fields: Mapping[str, Field] = TYPED, needed: Sequence[str] 
     return values
 
 
-def _value(form: Form, field: Field) -> Any:
+def value_of(form: Form, field: Field) -> Any:
+    """Returns the value of a field; None, and a problem, if it can't be read."""
     (reader, problem), as_typed = _READERS[field.kind], field.rows > 1
     return form.read(
         field.name,
         lambda input_text: reader(field, input_text if as_typed else input_text.strip(), form),
-        filled(problem, least=field.least, limit=field.most),
+        filled(problem, least=_bound(field.least), limit=_bound(field.most)),
     )
+
+
+def _bound(number: float) -> str:
+    return f"{number:,f}".rstrip("0").rstrip(".")
 
 
 def changes(form: Form) -> Values:
@@ -130,11 +144,11 @@ def of_task(task: Task) -> dict[str, str]:
 
 def as_typed(source: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
     """Returns what to type so that these fields become what `source` has."""
-    texts = {name: _writes(TYPED[name].kind, source[name]) for name in names}
+    texts = {name: written(TYPED[name].kind, source[name]) for name in names}
     return {name: value for name, value in texts.items() if value}
 
 
-def _writes(kind: Kind, value: Any) -> str:
+def written(kind: Kind, value: Any) -> str:
     if value is None or (value == 0.0 and kind is Kind.NUMBER):
         return ""
     if kind is Kind.PAIRS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from contentgen.cli import completion, values
 from contentgen.cli.command import Session
@@ -44,6 +44,8 @@ Statuses = Annotated[
 ]
 
 
+_ANY_NUMBER = (1 << 31) - 1
+"""A bound that large is not worth a word."""
 _APART = ("account_id", "topic")
 """What each command has in its own way."""
 _WRITTEN: Mapping[Kind, tuple[Any, dict[str, Any]]] = {
@@ -55,6 +57,7 @@ _WRITTEN: Mapping[Kind, tuple[Any, dict[str, Any]]] = {
     Kind.LENGTH: (float, {"parser": values.seconds, "metavar": "DURATION"}),
     Kind.TIME: (str, {"parser": values.time, "metavar": "TIME"}),
     Kind.PAIRS: (list[str], {"parser": values.pair, "metavar": "KEY=VALUE"}),
+    Kind.CHOICE: (str, {}),
 }
 """The type of each kind's option, and what else typer has to know of it."""
 
@@ -110,16 +113,18 @@ def with_options(fields: Iterable[Field], *, defaults: bool = True) -> Callable[
 
     `defaults`: the help says what holds for a field that is not given.
     """
-    options = {
-        field.name: Annotated[_WRITTEN[field.kind][0] | None, _option(field, defaults=defaults)] for field in fields
-    }
+    options = {field.name: Annotated[_type(field) | None, _option(field, defaults=defaults)] for field in fields}
     return stands_for("given", options, given_values)
+
+
+def _type(field: Field) -> Any:
+    return Literal[tuple(field.choices)] if field.choices else _WRITTEN[field.kind][0]
 
 
 def _option(field: Field, *, defaults: bool) -> Any:
     settings = {**_WRITTEN[field.kind][1]}
     if field.kind in {Kind.WHOLE, Kind.NUMBER}:
-        settings |= {"min": field.least, "max": field.most}
+        settings |= {"min": field.least, "max": field.most if field.most < _ANY_NUMBER else None}
     if field.metavar:
         settings["metavar"] = field.metavar
     help_ = f"{field.help} Default: {field.default}." if defaults and field.default else field.help

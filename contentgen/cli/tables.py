@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.text import Text
 
+from contentgen.account_fields import FIELDS, OF_BUDGET
 from contentgen.cli import cells
 from contentgen.cli.output import Column, Document, fields
 from contentgen.doctor.findings import waits_for
-from contentgen.submit_fields import BRIEF
+from contentgen.submit_fields import BRIEF, Kind
 
 Lines = Iterator[tuple[str, Text | str]]
 """The name and the value of each field."""
@@ -64,10 +65,6 @@ def account_state(account: Document) -> Text:
     if not account["active"]:
         return Text("inactive", "red")
     return Text("paused", "yellow") if account["paused"] else Text("active", "green")
-
-
-def _limit(limit: int) -> str:
-    return str(limit or "no limit")
 
 
 def _most(limit: int) -> str:
@@ -457,12 +454,9 @@ def account(account: Document) -> Lines:
     yield "account", str(account["account_id"])
     yield "name", cells.line(account["name"])
     yield "state", account_state(account)
-    yield "weight", cells.number(account["weight"])
-    yield "tasks at once", _limit(account["max_concurrent_tasks"])
-    yield "tasks pending", _limit(account["max_pending_tasks"])
-    yield "highest priority", _limit(account["max_priority"])
-    yield "starts a minute", _limit(account["max_starts_per_minute"])
-    yield "bytes of files", str(account["max_asset_bytes"] or "the schedulers' default")
+    for field in FIELDS:
+        if field.kind in {Kind.WHOLE, Kind.NUMBER} and field.name not in OF_BUDGET:
+            yield field.label.lower(), cells.number(account[field.name]) if account[field.name] else field.zero
     if account["max_cost_per_month"]:
         budget = f"{account['month_cost']:,.2f} of {account['max_cost_per_month']:,.2f} {account['currency']}".rstrip()
         yield "cost this month", f"{budget} ({account['budget_mode']})"

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Unpack
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from contentgen.account_fields import AccountChanges, AccountLimits
 from contentgen.client.assets import CHUNK, appearing
-from contentgen.client.documents import BUDGET_MODE, value
-from contentgen.client.methods import Methods, lists, plain, returns, returns_if_found
-from contentgen.client.results import Account, BudgetMode, ErasedAccount, ImportedAccount
+from contentgen.client.documents import value
+from contentgen.client.methods import Methods, lists, plain, returns, returns_if_found, takes
+from contentgen.client.results import Account, ErasedAccount, ImportedAccount
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import account_service_pb2 as pb
@@ -25,50 +26,23 @@ TRANSFER_TIMEOUT = 3_600.0
 
 class AccountMethods(Methods):
     @returns(Account)
+    @takes(AccountLimits)
     async def create_account(
-        self,
-        name: str,
-        max_concurrent_tasks: int = 0,
-        weight: float = 1.0,
-        *,
-        max_pending_tasks: int = 0,
-        max_priority: int = 0,
-        max_starts_per_minute: int = 0,
-        max_asset_bytes: int = 0,
-        max_cost_per_month: float = 0.0,
-        budget_mode: BudgetMode = "soft",
-        currency: str = "",
+        self, name: str, max_concurrent_tasks: int = 0, weight: float = 1.0, **more: Unpack[AccountLimits]
     ) -> pb.Account:
-        """Creates an account, and returns it.
+        """Creates an account, and returns it. What is None is as usual: without a limit.
 
         Args:
             name: for people.
             max_concurrent_tasks: how many of its tasks may run at once; 0: no limit.
             weight: its share beside other accounts, 0.000001 to 1,000.
-            max_pending_tasks: how many of its tasks may be pending, scheduled ones included; 0: no limit.
-            max_priority: the highest priority that its submits may ask for, 1 to 10; 0: no limit. Below 5 each submit
-                has to name one.
-            max_starts_per_minute: how many attempts may start within any minute; 0: no limit.
-            max_asset_bytes: bytes that may be stored of its files; 0: the schedulers' default.
-            max_cost_per_month: what its contents of a calendar month (UTC) may cost; 0: any amount.
-            budget_mode: whether beyond that only webhooks and channels are told (soft), or nothing starts (hard).
-            currency: in which its creators count, such as CNY; empty: it is not said.
+            more: its other limits, by name: those of `AccountLimits`.
 
         Example:
             >>> account_id = client.create_account("新闻", max_concurrent_tasks=4)["account_id"]
         """
-        request = pb.CreateAccountRequest(
-            name=name,
-            max_concurrent_tasks=max_concurrent_tasks,
-            weight=weight,
-            max_pending_tasks=max_pending_tasks,
-            max_priority=max_priority,
-            max_starts_per_minute=max_starts_per_minute,
-            max_asset_bytes=max_asset_bytes,
-            max_cost_per_month=max_cost_per_month,
-            budget_mode=value(BUDGET_MODE, budget_mode),
-            currency=currency,
-        )
+        first = {"name": name, "max_concurrent_tasks": max_concurrent_tasks, "weight": weight}
+        request = pb.CreateAccountRequest(**first, **_given(more))  # type: ignore[arg-type] # by the fields' own names
         return (await self._call(self._stubs.accounts.CreateAccount, request)).account
 
     @returns_if_found(Account)
@@ -93,37 +67,13 @@ class AccountMethods(Methods):
         return Pages(self._transport, self._stubs.accounts.ListAccounts, request, lambda page: page.accounts)
 
     @returns(Account)
-    async def update_account(
-        self,
-        account_id: int,
-        *,
-        name: str | None = None,
-        max_concurrent_tasks: int | None = None,
-        weight: float | None = None,
-        max_pending_tasks: int | None = None,
-        max_priority: int | None = None,
-        max_starts_per_minute: int | None = None,
-        max_asset_bytes: int | None = None,
-        max_cost_per_month: float | None = None,
-        budget_mode: BudgetMode | None = None,
-        currency: str | None = None,
-        active: bool | None = None,
-    ) -> pb.Account:
-        """Changes an account, and returns it. What is None stays as it is. See `create_account`.
+    @takes(AccountChanges)
+    async def update_account(self, account_id: int, **changes: Unpack[AccountChanges]) -> pb.Account:
+        """Changes an account, and returns it. What is None stays as it is.
 
         Args:
             account_id: the account.
-            name: for people.
-            max_concurrent_tasks: 0: no limit.
-            weight: 0.000001 to 1,000.
-            max_pending_tasks: 0: no limit.
-            max_priority: 1 to 10; 0: no limit.
-            max_starts_per_minute: 0: no limit.
-            max_asset_bytes: 0: the schedulers' default.
-            max_cost_per_month: 0: any amount.
-            budget_mode: soft or hard.
-            currency: such as CNY; empty: it is not said.
-            active: whether submits are taken.
+            changes: new values of its fields, by name: those of `AccountChanges`.
 
         Raises:
             ResourceNotFoundException: the account does not exist.
@@ -132,22 +82,9 @@ class AccountMethods(Methods):
         Example:
             >>> account = client.update_account(1, weight=2.0, active=True)
         """
-        fields = {
-            "name": name,
-            "max_concurrent_tasks": max_concurrent_tasks,
-            "weight": weight,
-            "max_pending_tasks": max_pending_tasks,
-            "max_priority": max_priority,
-            "max_starts_per_minute": max_starts_per_minute,
-            "max_asset_bytes": max_asset_bytes,
-            "max_cost_per_month": max_cost_per_month,
-            "budget_mode": None if budget_mode is None else value(BUDGET_MODE, budget_mode),
-            "currency": currency,
-            "active": active,
-        }
-        changes = {field: value for field, value in fields.items() if value is not None}
-        account = pb.Account(account_id=account_id, **changes)  # type: ignore[arg-type] # by the field's own name
-        request = pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=changes))
+        given = _given(changes)
+        account = pb.Account(account_id=account_id, **given)
+        request = pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=given))
         return (await self._call(self._stubs.accounts.UpdateAccount, request)).account
 
     @returns(Account)
@@ -225,6 +162,13 @@ class AccountMethods(Methods):
         with Path(path).open("rb") as file:  # noqa: ASYNC230 - as quick as the reads, which gRPC does on a thread
             answer: pb.ImportAccountResponse = await self._call(call, _chunks(file), waits=TRANSFER_TIMEOUT)
         return answer
+
+
+def _given(fields: AccountChanges | AccountLimits) -> dict[str, Any]:
+    """Returns the values that are given, as messages have them."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    enums = {name: pb.Account.DESCRIPTOR.fields_by_name[name].enum_type for name in given}
+    return {name: value(enum, given[name]) if enum else given[name] for name, enum in enums.items()}  # type: ignore[arg-type]
 
 
 def _chunks(file: BinaryIO) -> Iterator[pb.ImportAccountRequest]:

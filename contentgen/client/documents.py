@@ -18,7 +18,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from contentgen.client import results
 from contentgen.v1 import (
-    account_service_pb2,
     content_service_pb2,
     schedule_service_pb2,
     task_pb2,
@@ -28,7 +27,6 @@ from contentgen.v1 import (
 
 TASK_STATUS: EnumDescriptor = task_pb2.TaskStatus.DESCRIPTOR
 REVIEW_STATUS: EnumDescriptor = content_service_pb2.ReviewStatus.DESCRIPTOR
-BUDGET_MODE: EnumDescriptor = account_service_pb2.BudgetMode.DESCRIPTOR
 CATCH_UP: EnumDescriptor = schedule_service_pb2.CatchUp.DESCRIPTOR
 OVERLAP: EnumDescriptor = schedule_service_pb2.Overlap.DESCRIPTOR
 PUBLISH_STATUS: EnumDescriptor = content_service_pb2.PublishStatus.DESCRIPTOR

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from contentgen.account_fields import BudgetMode
 from contentgen.submit_fields import Brief
 
 __all__ = [
@@ -81,7 +82,6 @@ Overlap = Literal["allow", "skip"]
 PublishStatus = Literal["pending", "publishing", "published", "failed"]
 Resolution = Literal["hour", "day"]
 TaskOrder = Literal["create_time desc", "create_time", "end_time desc", "end_time"]
-BudgetMode = Literal["soft", "hard"]
 DeliveryStatus = Literal["pending", "delivered", "exhausted"]
 EventType = Literal[
     "task.ended",
@@ -433,6 +433,7 @@ class Account(TypedDict):
     """ISO 4217; empty: it is not said."""
     month_cost: float
     """In this month (UTC) so far; 0 where `max_cost_per_month` is 0."""
+    budget_used_up: bool
     active: bool
     created_at: str
 

@@ -26,7 +26,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#contentgen/v1/account_service.proto\x12\rcontentgen.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x02\n\x07\x41\x63\x63ount\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1c\n\x14max_concurrent_tasks\x18\x03 \x01(\x05\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x0e\n\x06\x61\x63tive\x18\x05 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11max_pending_tasks\x18\x07 \x01(\x05\x12\x14\n\x0cmax_priority\x18\x08 \x01(\x05\x12\x1d\n\x15max_starts_per_minute\x18\t \x01(\x05\x12\x17\n\x0fmax_asset_bytes\x18\n \x01(\x03\x12\x1a\n\x12max_cost_per_month\x18\x0b \x01(\x01\x12.\n\x0b\x62udget_mode\x18\x0c \x01(\x0e\x32\x19.contentgen.v1.BudgetMode\x12\x10\n\x08\x63urrency\x18\r \x01(\t\x12\x12\n\nmonth_cost\x18\x0e \x01(\x01\"\xa9\x02\n\x14\x43reateAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1c\n\x14max_concurrent_tasks\x18\x02 \x01(\x05\x12\x13\n\x06weight\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x11max_pending_tasks\x18\x04 \x01(\x05\x12\x14\n\x0cmax_priority\x18\x05 \x01(\x05\x12\x1d\n\x15max_starts_per_minute\x18\x06 \x01(\x05\x12\x17\n\x0fmax_asset_bytes\x18\x07 \x01(\x03\x12\x1a\n\x12max_cost_per_month\x18\x08 \x01(\x01\x12.\n\x0b\x62udget_mode\x18\t \x01(\x0e\x32\x19.contentgen.v1.BudgetMode\x12\x10\n\x08\x63urrency\x18\n \x01(\tB\t\n\x07_weight\"@\n\x15\x43reateAccountResponse\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Account\"\'\n\x11GetAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\"=\n\x12GetAccountResponse\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Account\"<\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x14ListAccountsResponse\x12(\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x16.contentgen.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x14UpdateAccountRequest\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Account\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"@\n\x15UpdateAccountResponse\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Account\".\n\x18\x44\x65\x61\x63tivateAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\"D\n\x19\x44\x65\x61\x63tivateAccountResponse\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Account\":\n\x13\x45raseAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"\x94\x01\n\x14\x45raseAccountResponse\x12?\n\x06\x63ounts\x18\x01 \x03(\x0b\x32/.contentgen.v1.EraseAccountResponse.CountsEntry\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"*\n\x14\x45xportAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\"&\n\x15\x45xportAccountResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"%\n\x14ImportAccountRequest\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\xb1\x01\n\x15ImportAccountResponse\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Account\x12@\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\x30.contentgen.v1.ImportAccountResponse.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*U\n\nBudgetMode\x12\x1b\n\x17\x42UDGET_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x42UDGET_MODE_SOFT\x10\x01\x12\x14\n\x10\x42UDGET_MODE_HARD\x10\x02\x32\xf1\x05\n\x0e\x41\x63\x63ountService\x12Z\n\rCreateAccount\x12#.contentgen.v1.CreateAccountRequest\x1a$.contentgen.v1.CreateAccountResponse\x12Q\n\nGetAccount\x12 .contentgen.v1.GetAccountRequest\x1a!.contentgen.v1.GetAccountResponse\x12W\n\x0cListAccounts\x12\".contentgen.v1.ListAccountsRequest\x1a#.contentgen.v1.ListAccountsResponse\x12Z\n\rUpdateAccount\x12#.contentgen.v1.UpdateAccountRequest\x1a$.contentgen.v1.UpdateAccountResponse\x12\x66\n\x11\x44\x65\x61\x63tivateAccount\x12\'.contentgen.v1.DeactivateAccountRequest\x1a(.contentgen.v1.DeactivateAccountResponse\x12W\n\x0c\x45raseAccount\x12\".contentgen.v1.EraseAccountRequest\x1a#.contentgen.v1.EraseAccountResponse\x12\\\n\rExportAccount\x12#.contentgen.v1.ExportAccountRequest\x1a$.contentgen.v1.ExportAccountResponse0\x01\x12\\\n\rImportAccount\x12#.contentgen.v1.ImportAccountRequest\x1a$.contentgen.v1.ImportAccountResponse(\x01\x42\x1cZ\x1a\x63ontentgen/v1;contentgenv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#contentgen/v1/account_service.proto\x12\rcontentgen.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x03\n\x07\x41\x63\x63ount\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1c\n\x14max_concurrent_tasks\x18\x03 \x01(\x05\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x0e\n\x06\x61\x63tive\x18\x05 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11max_pending_tasks\x18\x07 \x01(\x05\x12\x14\n\x0cmax_priority\x18\x08 \x01(\x05\x12\x1d\n\x15max_starts_per_minute\x18\t \x01(\x05\x12\x17\n\x0fmax_asset_bytes\x18\n \x01(\x03\x12\x1a\n\x12max_cost_per_month\x18\x0b \x01(\x01\x12.\n\x0b\x62udget_mode\x18\x0c \x01(\x0e\x32\x19.contentgen.v1.BudgetMode\x12\x10\n\x08\x63urrency\x18\r \x01(\t\x12\x12\n\nmonth_cost\x18\x0e \x01(\x01\x12\x16\n\x0e\x62udget_used_up\x18\x0f \x01(\x08\"\xa9\x02\n\x14\x43reateAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1c\n\x14max_concurrent_tasks\x18\x02 \x01(\x05\x12\x13\n\x06weight\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x11max_pending_tasks\x18\x04 \x01(\x05\x12\x14\n\x0cmax_priority\x18\x05 \x01(\x05\x12\x1d\n\x15max_starts_per_minute\x18\x06 \x01(\x05\x12\x17\n\x0fmax_asset_bytes\x18\x07 \x01(\x03\x12\x1a\n\x12max_cost_per_month\x18\x08 \x01(\x01\x12.\n\x0b\x62udget_mode\x18\t \x01(\x0e\x32\x19.contentgen.v1.BudgetMode\x12\x10\n\x08\x63urrency\x18\n \x01(\tB\t\n\x07_weight\"@\n\x15\x43reateAccountResponse\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Account\"\'\n\x11GetAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\"=\n\x12GetAccountResponse\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Account\"<\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x14ListAccountsResponse\x12(\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x16.contentgen.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x14UpdateAccountRequest\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Account\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"@\n\x15UpdateAccountResponse\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Account\".\n\x18\x44\x65\x61\x63tivateAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\"D\n\x19\x44\x65\x61\x63tivateAccountResponse\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Account\":\n\x13\x45raseAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"\x94\x01\n\x14\x45raseAccountResponse\x12?\n\x06\x63ounts\x18\x01 \x03(\x0b\x32/.contentgen.v1.EraseAccountResponse.CountsEntry\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"*\n\x14\x45xportAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\"&\n\x15\x45xportAccountResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"%\n\x14ImportAccountRequest\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\xb1\x01\n\x15ImportAccountResponse\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Account\x12@\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\x30.contentgen.v1.ImportAccountResponse.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*U\n\nBudgetMode\x12\x1b\n\x17\x42UDGET_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x42UDGET_MODE_SOFT\x10\x01\x12\x14\n\x10\x42UDGET_MODE_HARD\x10\x02\x32\xf1\x05\n\x0e\x41\x63\x63ountService\x12Z\n\rCreateAccount\x12#.contentgen.v1.CreateAccountRequest\x1a$.contentgen.v1.CreateAccountResponse\x12Q\n\nGetAccount\x12 .contentgen.v1.GetAccountRequest\x1a!.contentgen.v1.GetAccountResponse\x12W\n\x0cListAccounts\x12\".contentgen.v1.ListAccountsRequest\x1a#.contentgen.v1.ListAccountsResponse\x12Z\n\rUpdateAccount\x12#.contentgen.v1.UpdateAccountRequest\x1a$.contentgen.v1.UpdateAccountResponse\x12\x66\n\x11\x44\x65\x61\x63tivateAccount\x12\'.contentgen.v1.DeactivateAccountRequest\x1a(.contentgen.v1.DeactivateAccountResponse\x12W\n\x0c\x45raseAccount\x12\".contentgen.v1.EraseAccountRequest\x1a#.contentgen.v1.EraseAccountResponse\x12\\\n\rExportAccount\x12#.contentgen.v1.ExportAccountRequest\x1a$.contentgen.v1.ExportAccountResponse0\x01\x12\\\n\rImportAccount\x12#.contentgen.v1.ImportAccountRequest\x1a$.contentgen.v1.ImportAccountResponse(\x01\x42\x1cZ\x1a\x63ontentgen/v1;contentgenv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,46 +38,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERASEACCOUNTRESPONSE_COUNTSENTRY']._serialized_options = b'8\001'
   _globals['_IMPORTACCOUNTRESPONSE_COUNTSENTRY']._loaded_options = None
   _globals['_IMPORTACCOUNTRESPONSE_COUNTSENTRY']._serialized_options = b'8\001'
-  _globals['_BUDGETMODE']._serialized_start=1932
-  _globals['_BUDGETMODE']._serialized_end=2017
+  _globals['_BUDGETMODE']._serialized_start=1956
+  _globals['_BUDGETMODE']._serialized_end=2041
   _globals['_ACCOUNT']._serialized_start=122
-  _globals['_ACCOUNT']._serialized_end=495
-  _globals['_CREATEACCOUNTREQUEST']._serialized_start=498
-  _globals['_CREATEACCOUNTREQUEST']._serialized_end=795
-  _globals['_CREATEACCOUNTRESPONSE']._serialized_start=797
-  _globals['_CREATEACCOUNTRESPONSE']._serialized_end=861
-  _globals['_GETACCOUNTREQUEST']._serialized_start=863
-  _globals['_GETACCOUNTREQUEST']._serialized_end=902
-  _globals['_GETACCOUNTRESPONSE']._serialized_start=904
-  _globals['_GETACCOUNTRESPONSE']._serialized_end=965
-  _globals['_LISTACCOUNTSREQUEST']._serialized_start=967
-  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1027
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1029
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1118
-  _globals['_UPDATEACCOUNTREQUEST']._serialized_start=1120
-  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=1232
-  _globals['_UPDATEACCOUNTRESPONSE']._serialized_start=1234
-  _globals['_UPDATEACCOUNTRESPONSE']._serialized_end=1298
-  _globals['_DEACTIVATEACCOUNTREQUEST']._serialized_start=1300
-  _globals['_DEACTIVATEACCOUNTREQUEST']._serialized_end=1346
-  _globals['_DEACTIVATEACCOUNTRESPONSE']._serialized_start=1348
-  _globals['_DEACTIVATEACCOUNTRESPONSE']._serialized_end=1416
-  _globals['_ERASEACCOUNTREQUEST']._serialized_start=1418
-  _globals['_ERASEACCOUNTREQUEST']._serialized_end=1476
-  _globals['_ERASEACCOUNTRESPONSE']._serialized_start=1479
-  _globals['_ERASEACCOUNTRESPONSE']._serialized_end=1627
-  _globals['_ERASEACCOUNTRESPONSE_COUNTSENTRY']._serialized_start=1582
-  _globals['_ERASEACCOUNTRESPONSE_COUNTSENTRY']._serialized_end=1627
-  _globals['_EXPORTACCOUNTREQUEST']._serialized_start=1629
-  _globals['_EXPORTACCOUNTREQUEST']._serialized_end=1671
-  _globals['_EXPORTACCOUNTRESPONSE']._serialized_start=1673
-  _globals['_EXPORTACCOUNTRESPONSE']._serialized_end=1711
-  _globals['_IMPORTACCOUNTREQUEST']._serialized_start=1713
-  _globals['_IMPORTACCOUNTREQUEST']._serialized_end=1750
-  _globals['_IMPORTACCOUNTRESPONSE']._serialized_start=1753
-  _globals['_IMPORTACCOUNTRESPONSE']._serialized_end=1930
-  _globals['_IMPORTACCOUNTRESPONSE_COUNTSENTRY']._serialized_start=1582
-  _globals['_IMPORTACCOUNTRESPONSE_COUNTSENTRY']._serialized_end=1627
-  _globals['_ACCOUNTSERVICE']._serialized_start=2020
-  _globals['_ACCOUNTSERVICE']._serialized_end=2773
+  _globals['_ACCOUNT']._serialized_end=519
+  _globals['_CREATEACCOUNTREQUEST']._serialized_start=522
+  _globals['_CREATEACCOUNTREQUEST']._serialized_end=819
+  _globals['_CREATEACCOUNTRESPONSE']._serialized_start=821
+  _globals['_CREATEACCOUNTRESPONSE']._serialized_end=885
+  _globals['_GETACCOUNTREQUEST']._serialized_start=887
+  _globals['_GETACCOUNTREQUEST']._serialized_end=926
+  _globals['_GETACCOUNTRESPONSE']._serialized_start=928
+  _globals['_GETACCOUNTRESPONSE']._serialized_end=989
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=991
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1051
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1053
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1142
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_start=1144
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=1256
+  _globals['_UPDATEACCOUNTRESPONSE']._serialized_start=1258
+  _globals['_UPDATEACCOUNTRESPONSE']._serialized_end=1322
+  _globals['_DEACTIVATEACCOUNTREQUEST']._serialized_start=1324
+  _globals['_DEACTIVATEACCOUNTREQUEST']._serialized_end=1370
+  _globals['_DEACTIVATEACCOUNTRESPONSE']._serialized_start=1372
+  _globals['_DEACTIVATEACCOUNTRESPONSE']._serialized_end=1440
+  _globals['_ERASEACCOUNTREQUEST']._serialized_start=1442
+  _globals['_ERASEACCOUNTREQUEST']._serialized_end=1500
+  _globals['_ERASEACCOUNTRESPONSE']._serialized_start=1503
+  _globals['_ERASEACCOUNTRESPONSE']._serialized_end=1651
+  _globals['_ERASEACCOUNTRESPONSE_COUNTSENTRY']._serialized_start=1606
+  _globals['_ERASEACCOUNTRESPONSE_COUNTSENTRY']._serialized_end=1651
+  _globals['_EXPORTACCOUNTREQUEST']._serialized_start=1653
+  _globals['_EXPORTACCOUNTREQUEST']._serialized_end=1695
+  _globals['_EXPORTACCOUNTRESPONSE']._serialized_start=1697
+  _globals['_EXPORTACCOUNTRESPONSE']._serialized_end=1735
+  _globals['_IMPORTACCOUNTREQUEST']._serialized_start=1737
+  _globals['_IMPORTACCOUNTREQUEST']._serialized_end=1774
+  _globals['_IMPORTACCOUNTRESPONSE']._serialized_start=1777
+  _globals['_IMPORTACCOUNTRESPONSE']._serialized_end=1954
+  _globals['_IMPORTACCOUNTRESPONSE_COUNTSENTRY']._serialized_start=1606
+  _globals['_IMPORTACCOUNTRESPONSE_COUNTSENTRY']._serialized_end=1651
+  _globals['_ACCOUNTSERVICE']._serialized_start=2044
+  _globals['_ACCOUNTSERVICE']._serialized_end=2797
 # @@protoc_insertion_point(module_scope)

@@ -69,6 +69,7 @@ class Account(_message.Message):
     BUDGET_MODE_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
     MONTH_COST_FIELD_NUMBER: _builtins.int
+    BUDGET_USED_UP_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """From 1; assigned by the scheduler."""
     name: _builtins.str
@@ -106,19 +107,23 @@ class Account(_message.Message):
     """
     max_cost_per_month: _builtins.float
     """What its contents of a calendar month (UTC) may cost, as their creators count it (`Content.usage`, `cost`); 0: any
-    amount. It is compared once a result that costs is stored, and every 15 seconds; beyond it, webhooks and channels get `account.budget_used_up`, once a month.
+    amount. It is compared once a result that costs is stored, and every 15 seconds; beyond it, webhooks and channels
+    get `account.budget_used_up`, once a month.
     """
     budget_mode: Global___BudgetMode.ValueType
     """What else happens beyond it."""
     currency: _builtins.str
     """The currency in which its creators count: ISO 4217, such as `CNY`; empty: it is not said. It is shown, and nothing is
-    converted.
+    converted. Any three capital letters are taken: which of them name a currency changes without a new version of
+    contentgen.
     """
     month_cost: _builtins.float
     """What its contents have cost in this month so far; 0 where `max_cost_per_month` is 0. It can't be set."""
+    budget_used_up: _builtins.bool
+    """Whether that is as much as `max_cost_per_month`. It can't be set."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was created."""
+        """When it was created. It can't be set."""
 
     def __init__(
         self,
@@ -137,10 +142,11 @@ class Account(_message.Message):
         budget_mode: Global___BudgetMode.ValueType = ...,
         currency: _builtins.str = ...,
         month_cost: _builtins.float = ...,
+        budget_used_up: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "active", b"active", "budget_mode", b"budget_mode", "create_time", b"create_time", "currency", b"currency", "max_asset_bytes", b"max_asset_bytes", "max_concurrent_tasks", b"max_concurrent_tasks", "max_cost_per_month", b"max_cost_per_month", "max_pending_tasks", b"max_pending_tasks", "max_priority", b"max_priority", "max_starts_per_minute", b"max_starts_per_minute", "month_cost", b"month_cost", "name", b"name", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "active", b"active", "budget_mode", b"budget_mode", "budget_used_up", b"budget_used_up", "create_time", b"create_time", "currency", b"currency", "max_asset_bytes", b"max_asset_bytes", "max_concurrent_tasks", b"max_concurrent_tasks", "max_cost_per_month", b"max_cost_per_month", "max_pending_tasks", b"max_pending_tasks", "max_priority", b"max_priority", "max_starts_per_minute", b"max_starts_per_minute", "month_cost", b"month_cost", "name", b"name", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -346,9 +352,7 @@ class UpdateAccountRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Required: one or more of name, max_concurrent_tasks, weight, active, max_pending_tasks, max_priority,
-        max_starts_per_minute, max_asset_bytes. Unset or empty is refused.
-        """
+        """Required: one or more fields of Account, but for `account_id` and those that can't be set. Unset or empty is refused."""
 
     def __init__(
         self,

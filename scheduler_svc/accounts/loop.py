@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from scheduler_svc.accounts.work import check_budgets
+from scheduler_svc.accounts.work import check_free_budget, due_budgets
 from scheduler_svc.runtime.calls import Calls
 
 BUDGETS_INTERVAL, IDLE_INTERVAL = 15.0, 1.0
@@ -33,5 +33,7 @@ class BudgetWatch:
         self.wake()
 
     async def run_once(self) -> float:
-        self._any = await self._calls.run(check_budgets)
-        return BUDGETS_INTERVAL
+        """Changes each account in a transaction of its own; those that are locked are looked at again soon."""
+        self._any, due = await self._calls.run(due_budgets)
+        done = [await self._calls.run(check_free_budget, account_id) for account_id in due]
+        return BUDGETS_INTERVAL if all(done) else IDLE_INTERVAL

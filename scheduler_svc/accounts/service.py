@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grpc import aio
 
+from contentgen.account_fields import BY_NAME, FIELDS
+from contentgen.submit_fields import Kind
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
 from scheduler_svc.accounts import work
-from scheduler_svc.domain.account import DEFAULT_WEIGHT, AccountChange, BudgetMode, NewAccount
-from scheduler_svc.domain.task import MAX_PRIORITY
+from scheduler_svc.domain.account import AccountChange, AccountSettings, BudgetMode
 from scheduler_svc.runtime.access import caller
 from scheduler_svc.runtime.auditing import replaces
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
-from scheduler_svc.runtime.validation import MAX_INT32, MAX_INT64, MAX_NAME, Violations, checked_id, message_of
+from scheduler_svc.runtime.validation import Violations, checked_id, message_of
 
 if TYPE_CHECKING:
     from scheduler_svc.holdings.erasure import Erasure
     from scheduler_svc.holdings.transfer import Transfer
 
 Context = aio.ServicerContext[pb.ImportAccountRequest, pb.ImportAccountResponse]
-MIN_WEIGHT, MAX_WEIGHT = 0.000_001, 1_000.0
-"""A task adds 1 / weight to its account's virtual time: with a smaller weight sums would lose precision or overflow."""
-MAX_COST = 1e12
 _CURRENCY = re.compile("[A-Z]{3}")
-_MAX_VALUES = {
-    "max_concurrent_tasks": MAX_INT32,
-    "max_pending_tasks": MAX_INT32,
-    "max_priority": MAX_PRIORITY,
-    "max_starts_per_minute": MAX_INT32,
-    "max_asset_bytes": MAX_INT64,
-}
+_NUMBERS = {Kind.WHOLE, Kind.NUMBER}
 
 
 class AccountService(AccountServiceServicer):
@@ -53,13 +45,11 @@ class AccountService(AccountServiceServicer):
         self._dispatch_calls = dispatch_calls
 
     async def CreateAccount(self, request: pb.CreateAccountRequest, context: object) -> pb.CreateAccountResponse:
-        values = {field.name: getattr(request, field.name) for field in fields(NewAccount)}
+        names = {field.name for field in fields(AccountSettings)}
         if not request.HasField("weight"):
-            values["weight"] = DEFAULT_WEIGHT
-        values["budget_mode"] = request.budget_mode or BudgetMode.SOFT
-        new = NewAccount(**values)
+            names.remove("weight")
         with Violations() as violations:
-            _check(new, violations)
+            new = AccountSettings(**_checked(request, names, violations))
         account = await self._operators.run(work.create_account, new)
         return pb.CreateAccountResponse(account=message_of(pb.Account, account))
 
@@ -80,16 +70,15 @@ class AccountService(AccountServiceServicer):
         with Violations() as violations:
             violations.id("account.account_id", request.account.account_id)
             change = _change(request, violations)
-        before = await self._reads.run(lambda tx: tx.accounts.require(request.account.account_id))
+        before, changed = await self._dispatch_calls.run(work.update_account, request.account.account_id, change)
         replaces(message_of(pb.Account, before))
-        changed = await self._dispatch_calls.run(work.update_account, request.account.account_id, change)
         return pb.UpdateAccountResponse(account=message_of(pb.Account, changed))
 
     async def DeactivateAccount(
         self, request: pb.DeactivateAccountRequest, context: object
     ) -> pb.DeactivateAccountResponse:
         account_id = checked_id("account_id", request.account_id)
-        changed = await self._operators.run(work.update_account, account_id, AccountChange(active=False))
+        _, changed = await self._operators.run(work.update_account, account_id, AccountChange(active=False))
         return pb.DeactivateAccountResponse(account=message_of(pb.Account, changed))
 
     async def EraseAccount(self, request: pb.EraseAccountRequest, context: object) -> pb.EraseAccountResponse:
@@ -114,28 +103,22 @@ class AccountService(AccountServiceServicer):
 
 def _change(request: pb.UpdateAccountRequest, violations: Violations) -> AccountChange:
     """Returns the values of the fields that the mask names."""
-    changeable = tuple(field.name for field in fields(AccountChange))
-    paths = violations.mask("update_mask", request.update_mask, changeable)
-    change = AccountChange(**{path: getattr(request.account, path) for path in paths})
-    if change.budget_mode == 0:
-        change = replace(change, budget_mode=BudgetMode.SOFT)
+    paths = violations.mask("update_mask", request.update_mask, [field.name for field in FIELDS])
     violations.path = "account."
-    _check(change, violations)
-    return change
+    return AccountChange(**_checked(request.account, paths, violations))
 
 
-def _check(values: NewAccount | AccountChange, violations: Violations) -> None:
-    if values.name is not None:
-        violations.text("name", values.name, MAX_NAME, required=True)
-    for name, maximum in _MAX_VALUES.items():
-        value = getattr(values, name)
-        if value is not None:
-            violations.number(name, value, 0, maximum)
-    if values.weight is not None and not MIN_WEIGHT <= values.weight <= MAX_WEIGHT:  # refuses NaN too
-        violations.add("weight", f"must be {MIN_WEIGHT:f} to {MAX_WEIGHT:,.0f}, is {values.weight:g}")
-    if values.max_cost_per_month is not None and not 0 <= values.max_cost_per_month <= MAX_COST:
-        violations.add("max_cost_per_month", f"must be 0 to {MAX_COST:,.0f}, is {values.max_cost_per_month:g}")
-    if values.budget_mode is not None and values.budget_mode not in tuple(BudgetMode):
-        violations.add("budget_mode", "must be BUDGET_MODE_SOFT or BUDGET_MODE_HARD")
-    if values.currency and not _CURRENCY.fullmatch(values.currency):
-        violations.add("currency", "must be three capital letters, as of ISO 4217, such as CNY, or empty")
+def _checked(message: pb.CreateAccountRequest | pb.Account, names: Collection[str], bad: Violations) -> dict[str, Any]:
+    """Returns these fields of a message; what is wrong with them is added to `bad`."""
+    values = {field.name: getattr(message, field.name) for field in FIELDS if field.name in names}
+    for name, value in values.items():
+        field = BY_NAME[name]
+        if field.kind in _NUMBERS:
+            bad.number(name, value, field.least, field.most)
+        elif field.kind is Kind.CHOICE:
+            values[name] = bad.status(name, value, BudgetMode) or BudgetMode.SOFT
+        elif name == "currency" and value and not _CURRENCY.fullmatch(value):
+            bad.add(name, "must be three capital letters, as of ISO 4217, such as CNY, or empty")
+        elif name == "name":
+            bad.text(name, value, int(field.most), required=True)
+    return values

@@ -20,24 +20,39 @@ class BudgetMode(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """An account as in the contract. 0 means no limit; for `max_asset_bytes` it means the scheduler's default."""
+class AccountSettings:
+    """The fields of an account that a caller sets. 0 means no limit; of `max_asset_bytes`, the scheduler's default."""
+
+    name: str
+    max_concurrent_tasks: int = 0
+    weight: float = DEFAULT_WEIGHT
+    max_pending_tasks: int = 0
+    max_priority: int = 0
+    max_starts_per_minute: int = 0
+    max_asset_bytes: int = 0
+    max_cost_per_month: float = 0.0
+    budget_mode: int = BudgetMode.SOFT
+    currency: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account(AccountSettings):
+    """An account as in the contract."""
 
     account_id: int
-    name: str
-    max_concurrent_tasks: int
-    weight: float
     active: bool
     create_time: datetime
-    max_pending_tasks: int
-    max_priority: int
-    max_starts_per_minute: int
-    max_asset_bytes: int
-    max_cost_per_month: float
-    budget_mode: int
-    currency: str
     month_cost: float
     """0 without a budget."""
+
+    @property
+    def budget_used_up(self) -> bool:
+        return used_up(self.max_cost_per_month, self.month_cost)
+
+
+def used_up(limit: float, cost: float) -> bool:
+    """Returns whether a budget is; a limit of 0 is none."""
+    return 0 < limit <= cost
 
 
 class Budget(NamedTuple):
@@ -57,28 +72,17 @@ class Budget(NamedTuple):
 
     @property
     def used_up(self) -> bool:
-        return 0 < self.limit <= self.cost
+        return used_up(self.limit, self.cost)
 
     @property
     def stops_until(self) -> datetime | None:
         """Until when nothing should start."""
         return self.month_end if self.used_up and self.mode == BudgetMode.HARD else None
 
-
-@dataclass(frozen=True, slots=True)
-class NewAccount:
-    """The fields of an account that a caller sets; 0 as in `Account`."""
-
-    name: str
-    max_concurrent_tasks: int = 0
-    weight: float = DEFAULT_WEIGHT
-    max_pending_tasks: int = 0
-    max_priority: int = 0
-    max_starts_per_minute: int = 0
-    max_asset_bytes: int = 0
-    max_cost_per_month: float = 0.0
-    budget_mode: int = BudgetMode.SOFT
-    currency: str = ""
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be told of, or its stop to be changed."""
+        return (self.used_up and not self.told) or self.stops_until != self.stopped_until
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ class Erasure:
         yield partial(self._calls.run, work.delete_contents, account_id)
         yield partial(self._calls.run, work.retire_assets, account_id)
         yield partial(self._asset_calls.run, delete_retired, self._objects.store, KEPT_UNNAMED)
+        yield partial(self._calls.run, work.disown, account_id)
         yield partial(self._calls.run, work.delete_rest, account_id)
 
     async def _end_tasks(self, account_id: int) -> bool:

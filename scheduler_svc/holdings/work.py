@@ -87,11 +87,15 @@ def retire_assets(tx: Tx, account_id: int) -> int:
     return tx.holdings.retire_assets(account_id, MAX_BATCH)
 
 
-def delete_rest(tx: Tx, account_id: int) -> int:
-    """Deletes rows of the other tables; returns how many. What webhooks name goes before them, the account last."""
+def disown(tx: Tx, account_id: int) -> None:
+    """Keeps what others need of the account's, without its id."""
     tx.holdings.keep_mark(account_id)
     forget_selectors(tx)
     tx.holdings.disown_selectors(account_id)
+
+
+def delete_rest(tx: Tx, account_id: int) -> int:
+    """Deletes rows of the other tables; returns how many. What webhooks name goes before them, the account last."""
     rest = sorted(countable(), key=lambda table: (table.name == "accounts", table.by == OWN, table.name))
     return tx.holdings.delete(rest, account_id, MAX_BATCH)
 

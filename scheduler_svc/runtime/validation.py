@@ -150,10 +150,11 @@ class Violations:
         if not value:
             self.add(field, "is required")
 
-    def number(self, field: str, value: float, minimum: int, maximum: int) -> None:
+    def number(self, field: str, value: float, minimum: float, maximum: float) -> None:
         """Checks that a number is in a closed range; NaN is in no range."""
         if not minimum <= value <= maximum:
-            self.add(field, f"must be {minimum:,} to {maximum:,}, is {value:,}")
+            least = f"{minimum:,}" if isinstance(minimum, int) else f"{minimum:f}"
+            self.add(field, f"must be {least} to {maximum:,}, is {value:,}")
 
     def id(self, field: str, value: int) -> None:
         if value < 1:

@@ -46,7 +46,7 @@ async def test_a_bad_account_is_refused_with_every_bad_field(accounts: AccountSe
     negative: dict[str, Any] = dict.fromkeys(["max_concurrent_tasks", "max_pending_tasks", "max_starts_per_minute"], -1)
     request = pb.CreateAccountRequest(name=" ", **negative, max_priority=11, max_asset_bytes=-1, weight=0.000_000_9)
     request.MergeFrom(pb.CreateAccountRequest(max_cost_per_month=float("nan"), budget_mode=3, currency="yuan"))  # type: ignore[arg-type]
-    with bad_fields("name", "max_concurrent_tasks", *QUOTAS, "weight", *BUDGET):
+    with bad_fields("name", "max_concurrent_tasks", "weight", *QUOTAS, *BUDGET):
         await accounts.CreateAccount(request)
     assert not (await accounts.ListAccounts(pb.ListAccountsRequest())).accounts
 
@@ -134,7 +134,7 @@ async def test_a_result_that_uses_up_a_hard_budget_stops_the_next_start(
     await accounts.UpdateAccount(pb.UpdateAccountRequest(account=limited, update_mask=mask))
     await maker(usage={"cost": 0.25})
     account = (await accounts.GetAccount(pb.GetAccountRequest(account_id=maker.account))).account
-    assert account.month_cost == 0.25
+    assert (account.month_cost, account.budget_used_up) == (0.25, True)
 
     async def stopped() -> bool:
         task_id = await submitted(tasks, maker.account)

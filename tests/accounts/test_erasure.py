@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from grpc import StatusCode, aio
+from structlog.testing import capture_logs
 
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.holdings.tables import tables
@@ -129,8 +130,14 @@ class Search:
         )
 
 
+@pytest.fixture
+def logs() -> Iterator[Sequence[object]]:
+    with capture_logs() as logs:
+        yield logs
+
+
 async def test_nothing_is_left_of_an_erased_account(
-    replica: Replica, channel: aio.Channel, engine: sa.Engine, tmp_path: Path
+    replica: Replica, channel: aio.Channel, engine: sa.Engine, tmp_path: Path, logs: Sequence[object]
 ) -> None:
     async with World(channel) as world, World(channel) as neighbour:
         own, other = int(world.account_id), int(neighbour.account_id)
@@ -164,3 +171,5 @@ async def test_nothing_is_left_of_an_erased_account(
         await world.call("EraseAccount", account_id=own)
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
         await world.call("SubmitTask", account_id=own, topic="a topic")
+    assert "an account is erased" in repr(logs)
+    assert SECRET not in repr(logs)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from contentgen import ContentGenerationClient, FailedPrecondition
+from contentgen.submit_fields import SubmitFields
 from tests.harness.cluster import Databases
 from tests.harness.stack import Stack
 from tests.harness.waiting import wait_until
@@ -66,10 +67,11 @@ class Program:
 
 @pytest.mark.costly("two deployments, one of which has an account's tasks in the end", seconds=25)
 def test_an_account_moves_between_two_deployments_under_load(other_url: str, stack: Stack, tmp_path: Path) -> None:
-    old = stack.scheduler("old", CONTENTGEN_CELL="1").start()
+    old = stack.scheduler("old", CONTENTGEN_CELL="1", CONTENTGEN_WEBHOOK_ALLOW="127.0.0.1").start()
     new = stack.scheduler("new", database_url=other_url, CONTENTGEN_CELL="2").start()
-    for scheduler in (old, new):
-        stack.quick_worker(f"worker-{scheduler.name}", scheduler).start()
+    workers = [stack.quick_worker(f"worker-{scheduler.name}", scheduler) for scheduler in (old, new)]
+    for worker in workers:
+        worker.start()
     account_id, neighbour = old.client.create_account(), old.client.create_account()
     archive = tmp_path / "account.tar"
     with (
@@ -78,11 +80,17 @@ def test_an_account_moves_between_two_deployments_under_load(other_url: str, sta
         Program(old.target, neighbour, "a neighbour's topic") as other,
         Program(old.target, account_id) as program,
     ):
+        there.update_account(account_id, name=f"{TOPIC}: the account")
+        there.create_webhook(f"http://127.0.0.1:1/{TOPIC.replace(' ', '-')}", ["task.ended"], account_id=account_id)
+        more: SubmitFields = {"unique_key": TOPIC, "labels": {"order": TOPIC}, "creator_options": {"status": "3"}}
+        more["auto_retry"] = False
+        failed = there.submit_task(account_id, f"{TOPIC} that fails", **more)
         wait_until(lambda: len(program.submitted) > 20, within=30, what="the program submits")
         there.pause_dispatch(account_id)
         wait_until(lambda: _running(there, account_id) == 0, within=30, what="nothing of the account runs")
         waits = len(program.submitted)
         wait_until(lambda: len(program.submitted) > waits + 10, within=30, what="it submits while it is paused")
+        wait_until(lambda: "deliver to a webhook failed" in old.log.read_text(), within=30, what="a delivery fails")
         there.deactivate_account(account_id)
         size = there.export_account(account_id, archive)
         assert size == archive.stat().st_size
@@ -101,14 +109,21 @@ def test_an_account_moves_between_two_deployments_under_load(other_url: str, sta
     with ContentGenerationClient(new.target) as here, ContentGenerationClient(old.target) as there:
         tasks = {task_id: here.wait(task_id, timeout=60) for task_id in program.submitted.values()}
         assert {task["status"] for task in tasks.values()} == {"completed"}
-        listed = {task["task_id"] for task in here.iter_tasks(account_id=account_id)}
+        listed = {task["task_id"] for task in here.iter_tasks(account_id=account_id)} - {failed}
         assert listed == tasks.keys(), "nothing is lost, and nothing is there that nobody has submitted"
         contents = [content["task_id"] for content in here.iter_contents(account_id=account_id)]
         assert sorted(contents) == sorted(tasks), "each has one content"
         assert not listed & {task["task_id"] for task in there.iter_tasks()}
         assert len(list(there.iter_tasks(account_id=neighbour))) == len(other.submitted)
-    for log in old.log.read_text(encoding="utf-8").splitlines():
-        assert TOPIC not in log
+        articles = [here.get_content(content["content_id"]) for content in here.iter_contents(account_id)]
+    personal = {TOPIC, TOPIC.replace(" ", "-")}
+    personal |= {article[text].strip()[:20] for article in articles if article for text in ("title", "body")}
+    for service in (old, new, *workers):
+        log = service.log.read_text(encoding="utf-8")
+        assert [text for text in personal if text in log] == [], service.name
+    kept = [path for path in workers[0].folder.rglob("*") if path.is_file()]
+    assert kept
+    assert [path for path in kept if TOPIC.encode() in path.read_bytes()] == []
 
 
 def _running(client: ContentGenerationClient, account_id: int) -> int:

@@ -40,7 +40,7 @@ def test_an_account_is_created_and_found(place: Place, operator: Visitor) -> Non
 def test_bad_fields_come_back_with_what_was_typed(place: Place, operator: Visitor) -> None:
     fields = {**FRESH, "max_pending_tasks": "forty", "weight": "heavy"}
     answer = operator.post("/accounts/new", fields).says('value="forty"', 'value="news"', status=400)
-    answer.says("Should be a whole number.", "Should be a number.")
+    answer.says("It should be a number from 0 to 2,147,483,647.", "It should be a number from 0.000001 to 1,000.")
     answer = operator.post("/accounts/new", {**FRESH, "max_priority": "11", "name": ""}).says(status=400)
     assert answer.text.count('aria-invalid="true"') == 2
     assert "news" not in {account["name"] for account in place.client.iter_accounts()}

@@ -19,7 +19,7 @@ from scheduler_svc.database.statements import Page, Pipeline
 from scheduler_svc.dispatch.admission import scan, settle
 from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.work import SessionCapacity, claim, pause_dispatch, resume_dispatch
-from scheduler_svc.domain.account import Account, AccountChange, NewAccount
+from scheduler_svc.domain.account import Account, AccountChange, AccountSettings
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import DomainError
@@ -142,7 +142,7 @@ class Scheduling:
         self._reports = ReportWork(SETTINGS)
         self._numbers = itertools.count(1)
         self.sessions: dict[str, int] = {}
-        self.run(create_account, NewAccount("one"))
+        self.run(create_account, AccountSettings("one"))
         self.no_gap()
 
     def close(self) -> None:
@@ -345,7 +345,7 @@ class Scheduling:
     # what operators do
 
     def make_account(self, limit: int = 0, weight: float = 1.0, **quotas: Any) -> int:
-        account: Account = self.run(create_account, NewAccount("another", limit, weight, **quotas))
+        account: Account = self.run(create_account, AccountSettings("another", limit, weight, **quotas))
         return account.account_id
 
     def change_account(self, account_id: int, **changes: Any) -> None:

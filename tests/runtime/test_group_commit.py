@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.accounts.work import create_account
 from scheduler_svc.database.connections import Timeouts
-from scheduler_svc.domain.account import AccountChange, NewAccount
+from scheduler_svc.domain.account import AccountChange, AccountSettings
 from scheduler_svc.domain.errors import (
     DomainError,
     LockTimeout,
@@ -58,7 +58,7 @@ class Accounts:
         self.groups.append(list(items))
         assert self.gate.wait(WAIT_S)
         return [
-            NotFound("item", item) if item == 0 else create_account(tx, NewAccount("", item)).account_id
+            NotFound("item", item) if item == 0 else create_account(tx, AccountSettings("", item)).account_id
             for item in items
         ]
 
@@ -132,7 +132,7 @@ async def test_bad_items_fail_alone_and_the_others_commit(db_url: str, engine: s
 
 async def test_work_that_leaves_an_item_without_an_answer_is_not_committed(db_url: str, engine: sa.Engine) -> None:
     def forgetful(tx: Tx, items: Sequence[int]) -> list[int | DomainError]:
-        answers: list[int | DomainError] = [create_account(tx, NewAccount("", item)).account_id for item in items]
+        answers: list[int | DomainError] = [create_account(tx, AccountSettings("", item)).account_id for item in items]
         return answers if items == [2] else answers[1:]
 
     async with running(db_url, forgetful) as lane:
@@ -245,10 +245,10 @@ async def test_a_stop_answers_waiting_items_and_refuses_new_ones(db_url: str) ->
 
 async def test_a_broken_connection_fails_the_whole_group_as_unavailable(db_url: str, engine: sa.Engine) -> None:
     def work(tx: Tx, items: Sequence[int]) -> list[int | DomainError]:
-        account_ids = [create_account(tx, NewAccount("", item)).account_id for item in items]
+        account_ids = [create_account(tx, AccountSettings("", item)).account_id for item in items]
         if items == [1]:
             sql(engine, TERMINATE)
-            create_account(tx, NewAccount("", 1))
+            create_account(tx, AccountSettings("", 1))
         return list(account_ids)
 
     async with running(db_url, work) as lane:
@@ -362,7 +362,7 @@ async def test_a_group_is_repeated_after_a_deadlock(db_url: str, engine: sa.Engi
         if len(runs) <= 2:
             both_hold_one.wait(WAIT_S)
         lock(tx, 3 - first)
-        create_account(tx, NewAccount("", first))
+        create_account(tx, AccountSettings("", first))
         return list(items)
 
     async with running(db_url, work) as one, running(db_url, work) as other:

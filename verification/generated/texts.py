@@ -24,6 +24,7 @@ from jinja2 import Environment, nodes
 from console_svc.submits.fields import TYPED
 from console_svc.web.language import CATALOGUE
 from contentgen import DeliveryStatus, PublishStatus, ReviewStatus, TaskStatus
+from contentgen.account_fields import FIELDS
 from scheduler_svc.domain.account import Role
 from scheduler_svc.runtime.errors import ERROR_STATUSES, INTERNAL
 
@@ -37,7 +38,6 @@ TAKES_TEXT = {
     "failure": (2,),
     "tell": (0,),
     "text": (0,),
-    "Field": (1, 2),
     "Link": (1,),
     "Need": (0,),
     "NotDone": (0,),
@@ -124,6 +124,9 @@ def page_texts() -> Iterator[PageText]:
     yield from map(PageText, sorted(_VALUES))
     for field in TYPED.values():
         yield from map(PageText, filter(None, (field.label, field.hint, *(field.choice or ()))))
+    for field in FIELDS:
+        shown = (field.label, field.hint or field.help, field.zero, *field.choices.values())
+        yield from map(PageText, filter(None, shown))
 
 
 def _in_template(source: str) -> Iterator[PageText]:

@@ -14,56 +14,26 @@ from typing import Annotated, Any
 import typer
 from google.protobuf.message import Message
 
+from contentgen.account_fields import FIELDS
 from contentgen.cli import tables
 from contentgen.cli.command import Commands, Session
 from contentgen.cli.commands.workers import pauses
 from contentgen.cli.completion import account_ids
 from contentgen.cli.failures import Failure, Status
 from contentgen.cli.lists import write_list
-from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes, given_values, stands_for
+from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes, with_options
 from contentgen.cli.output import Document, document
 from contentgen.cli.values import argument, option
-from contentgen.client.results import BudgetMode
 
 AccountId = Annotated[int, argument("ACCOUNT_ID", "The account.", min=1, autocompletion=account_ids)]
 Name = Annotated[str, argument("NAME", "For people; need not be unique.")]
-NewName = Annotated[str | None, option("For people.")]
-QUOTAS = {
-    "max_concurrent_tasks": Annotated[
-        int | None, option("Tasks that may run at once; 0: no limit.", min=0, metavar="N")
-    ],
-    "weight": Annotated[
-        float | None, option("Share among the accounts that wait, above 0, at most 1000.", metavar="W")
-    ],
-    "max_pending_tasks": Annotated[
-        int | None, option("Tasks that may be pending, scheduled ones included; 0: no limit.", min=0, metavar="N")
-    ],
-    "max_priority": Annotated[
-        int | None, option("Highest priority that submits may have, 1 to 10; 0: no limit.", min=0, max=10, metavar="P")
-    ],
-    "max_starts_per_minute": Annotated[
-        int | None, option("Attempts that may start within any minute; 0: no limit.", min=0, metavar="N")
-    ],
-    "max_asset_bytes": Annotated[
-        int | None, option("Bytes that may be stored of its files; 0: the schedulers' default.", min=0, metavar="N")
-    ],
-    "max_cost_per_month": Annotated[
-        float | None, option("What its contents of a month (UTC) may cost; 0: any amount.", min=0, metavar="AMOUNT")
-    ],
-    "budget_mode": Annotated[
-        BudgetMode | None, option("Beyond that: soft tells webhooks and channels; hard starts nothing, either.")
-    ],
-    "currency": Annotated[str | None, option("In which its creators count, such as CNY.")],
-}
 Since = Annotated[str, option("The first month, such as 2026-01; without it, this one.", metavar="MONTH")]
 CountOnly = Annotated[bool, option("Only count what it has.", "--dry-run")]
 ToFile = Annotated[Path, argument("FILE", "The archive.")]
-Active = Annotated[bool | None, option("Whether submits are taken.", "--active/--inactive")]
 
 _COSTS = ("account_id", "account", "month", "model", "contents", "cost", "currency")
 
 command = Commands()
-with_quotas = stands_for("quotas", QUOTAS, given_values)
 
 
 @command(
@@ -72,10 +42,10 @@ with_quotas = stands_for("quotas", QUOTAS, given_values)
     "contentgen account create newsroom --max-concurrent-tasks 4 --weight 2",
     "contentgen account create bulk --max-pending-tasks 10000 --max-priority 3 --max-starts-per-minute 60",
 )
-@with_quotas
-def create(session: Session, name: Name, *, quotas: Mapping[str, Any]) -> None:
+@with_options([field for field in FIELDS if field.name not in {"name", "active"}], defaults=False)
+def create(session: Session, name: Name, *, given: Mapping[str, Any]) -> None:
     """Make an account, active at once."""
-    _show(session, session.client.create_account(name, **quotas))
+    _show(session, session.client.create_account(name, **given))
 
 
 @command("list", "contentgen account list", "contentgen -o jsonl account list | jq 'select(.active | not)'")
@@ -113,18 +83,16 @@ def _show(session: Session, account: Message) -> None:
     "contentgen account update 1 --inactive",
     "contentgen account update 1 --active --weight 0.5 --name archive",
 )
-@with_quotas
-def update(
-    session: Session, account_id: AccountId, name: NewName = None, *, quotas: Mapping[str, Any], active: Active = None
-) -> None:
+@with_options(FIELDS, defaults=False)
+def update(session: Session, account_id: AccountId, *, given: Mapping[str, Any]) -> None:
     """Change an account: only what is given. It holds for what is submitted and dispatched from now on.
 
     An inactive account submits nothing more; what was submitted continues.
     """
-    if name is None and active is None and not quotas:
-        flags = ", ".join(f"--{field.replace('_', '-')}" for field in ("name", *QUOTAS))
-        raise typer.BadParameter(f"give what to change: {flags}, --active or --inactive")
-    _show(session, session.client.update_account(account_id, name=name, active=active, **quotas))
+    if not given:
+        flags = ", ".join(f"--{field.name.replace('_', '-')}" for field in FIELDS)
+        raise typer.BadParameter(f"give what to change: {flags} or --inactive")
+    _show(session, session.client.update_account(account_id, **given))
 
 
 @command("costs", "contentgen account costs --since 2026-01", "contentgen account costs --account 1")
