@@ -160,17 +160,18 @@ def test_every_page_is_fit_to_look_at_and_accessible(furnished: Place, addresses
     assert problems == []
 
 
-@pytest.mark.costly("a browser shows and judges every page", seconds=15)
+@pytest.mark.costly("a browser shows and judges every page", seconds=5)
 def test_every_page_is_fit_to_look_at_in_chinese(furnished: Place, addresses: list[str], chromium: Browser) -> None:
-    """All scripts run in the English test. Here one page is given the content of all, in the dark."""
+    """All scripts run, and all rules are tried, in the English test. Here one page is given the content of all.
+
+    That colours stand out in the dark too, the colours themselves show.
+    """
     problems: list[str] = []
     with page_at(furnished, chromium, dark=CHINESE.dark) as page:
-        page.add_init_script(AXE_SCRIPT)
         page.goto(f"/language/{CHINESE.language}")
         for path in addresses:
             page.set_viewport_size(PHONE)
             page.evaluate(SHOW, path)
-            problems += [f"{path}: {problem}" for problem in inaccessible(page)]
             problems += [f"{path}, {problem}" for problem in seen(page, CHINESE)]
             problems += [f"{path}: {problem}" for problem in untranslated(page)]
     assert not problems, "\n".join(problems)
