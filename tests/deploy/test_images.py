@@ -155,6 +155,22 @@ def test_compose_reads_it(name: str) -> None:
 
 
 @compose_files
+def test_a_variable_that_is_needed_and_unset_or_empty_is_an_error_that_says_what_to_set(name: str) -> None:
+    """Any other has a default."""
+    used = re.findall(r"\$\{(\w+)(:[-?])?([^}]*)\}", (DOCKER / name).read_text())
+    assert [variable for variable, operator, _ in used if not operator] == []
+    needed = {variable: text for variable, operator, text in used if operator == ":?"}
+    assert needed.keys() == ({"LLM_BASE_URL"} if name == "compose.prod.yaml" else set())
+    command = [program("docker-compose"), "-f", DOCKER / name, "config", "-q"]
+    for variable, text in needed.items():
+        others = {"PATH": os.environ["PATH"], **dict.fromkeys(needed.keys() - {variable}, "set")}
+        for environment_ in (others, {**others, variable: ""}):
+            checked = run_to_end(command, environment_, within=LIMIT)
+            assert checked.returncode != 0
+            assert f"required variable {variable} is missing a value: {text}" in checked.stderr
+
+
+@compose_files
 def test_each_variable_is_a_setting(name: str) -> None:
     for image, service in ours(name).values():
         if image != "backup":
