@@ -108,7 +108,7 @@ def test_a_release_has_all_that_an_image_is_built_from_and_nothing_else(image: s
 def test_packages_of_debian_are_those_of_one_moment() -> None:
     text = (DOCKER / "Dockerfile").read_text()
     installs = [instruction for instruction in text.split("\nRUN ") if "apt-get install" in instruction]
-    assert len(installs) == 2
+    assert len(installs) == 3
     assert all("snapshot.debian.org/archive/\\1/$SNAPSHOT" in instruction for instruction in installs)
 
 
@@ -289,6 +289,7 @@ def test_settings_of_production_pass_the_check_of_their_service(
         kind = "scheduler" if image == "backup" else image.partition("-")[0]
         variables = (environment(image) | service["environment"]).items()
         settings = {name: value for name, value in variables if name != "PATH" and value is not None}
+        settings |= {"LLM_BASE_URL": "https://models.example/v1"} if "LLM_BASE_URL" in settings else {}
         assert check(monkeypatch, kind, settings, ("/run/secrets", "/data"), tmp_path) == 0, capsys.readouterr().err
 
 
