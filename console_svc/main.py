@@ -20,8 +20,8 @@ from console_svc.logs import configure_logging
 from console_svc.metrics import ConsoleMetrics
 from console_svc.serving import MAX_CONNECTIONS, MIN_OPEN_FILES, OPEN_FILES_FOR_OTHERS, Server
 from contentgen import variables
-from contentgen.service.launch import most_connections, raise_open_files
-from contentgen.service.logs import follow_level_signals, ignore_level_signals, say_why_not
+from contentgen.service.launch import most_connections, raise_open_files, say_why_not
+from contentgen.service.logs import follow_level_signals, ignore_level_signals
 from contentgen.service.metrics import MetricsEndpoint, listen
 from contentgen.service.settings import EXIT_STATUS, SettingsError
 from contentgen.service.values import Address

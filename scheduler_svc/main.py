@@ -12,6 +12,8 @@ import sys
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 if os.environ.get("CONTENTGEN_TLS_CERT") or any(argument.startswith("--tls-cert") for argument in sys.argv):
     os.environ.setdefault("GRPC_TRACE", "handshaker")
+else:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its messages are not JSON, and ours say as much
 
 import asyncio
 import gc
@@ -25,8 +27,8 @@ from typing import Any, Never
 import structlog
 import uvloop
 
-from contentgen.service.launch import end_without, raise_open_files
-from contentgen.service.logs import follow_level_signals, ignore_level_signals, say_why_not
+from contentgen.service.launch import end_without, raise_open_files, say_why_not
+from contentgen.service.logs import follow_level_signals, ignore_level_signals
 from contentgen.service.settings import EXIT_STATUS, SettingsError, exports_traces
 from contentgen.service.values import Address
 from scheduler_svc.assets.stores import FolderStore

@@ -243,10 +243,13 @@ def read_settings(argv: Sequence[str]) -> WorkerSettings:
 # What the CLI gets of the environment. No value is repeated: it may be a secret.
 
 
-def variables_for_cli(names: Collection[str], environ: Mapping[str, str]) -> dict[str, str]:
+def variables_for_cli(
+    names: Collection[str], environ: Mapping[str, str], shapes: Mapping[str, tuple[str, str]]
+) -> dict[str, str]:
     """Returns the variables of these names that are set, or whose value is in a file that NAME_FILE names.
 
-    Raises SettingsError for a file that can't be read, or if both are set.
+    Raises SettingsError for a file that can't be read, if both are set, or for a value that has not the shape of its
+    name.
     """
     values, problems = {name: environ[name] for name in names if name in environ}, []
     for name in names:
@@ -261,6 +264,9 @@ def variables_for_cli(names: Collection[str], environ: Mapping[str, str]) -> dic
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it must be text"
             problems.append(f"{file}: must be the path of a file that holds {name} ({reason})")
+    for name, (pattern, must_be) in shapes.items():
+        if name in values and not re.fullmatch(pattern, values[name]):
+            problems.append(f"{name}: {must_be}")
     if problems:
         raise SettingsError(problems)
     return values

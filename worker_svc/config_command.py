@@ -57,17 +57,18 @@ def _cli(settings: WorkerSettings, findings: Findings) -> Iterator[str]:
             f"CREATOR_CLI_PATH={path}: must be a program that can be run, by its path or by a name on the PATH, and"
             " there is none: install the creator CLI, or name it"
         )
-    inherited = PROFILES[settings.creator_profile].needs.inherited
+    needs = PROFILES[settings.creator_profile].needs
     try:
-        variables_for_cli((*inherited, *settings.creator_env), os.environ)
+        variables_for_cli((*needs.inherited, *settings.creator_env), os.environ, needs.shapes)
     except SettingsError as error:
         yield from error.problems
 
 
 def _notes(settings: WorkerSettings) -> Iterable[str]:
-    for name in settings.creator_env:
+    why = dict.fromkeys(PROFILES[settings.creator_profile].needs.required, "the CLI asks for")
+    for name, reason in (why | dict.fromkeys(settings.creator_env, "CREATOR_ENV names")).items():
         if not {name, f"{name}_FILE"} & os.environ.keys():
-            yield f"CREATOR_ENV names {name}, which is not set: the CLI does not get it"
+            yield f"{reason} {name}, which is not set: the CLI does not get it"
 
 
 async def _unreachable(settings: WorkerSettings, findings: Findings) -> list[str]:

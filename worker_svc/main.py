@@ -18,7 +18,8 @@ from typing import NoReturn
 import structlog
 
 from contentgen import variables
-from contentgen.service.logs import ignore_level_signals, say_why_not
+from contentgen.service.launch import say_why_not
+from contentgen.service.logs import ignore_level_signals
 from contentgen.service.settings import EXIT_STATUS, SettingsError, exports_traces
 from contentgen.version import own_version
 from worker_svc import config_command, try_command

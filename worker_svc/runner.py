@@ -67,7 +67,7 @@ class CreatorProgram:
         SettingsError.
         """
         variables = {name: environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in environ}
-        variables |= variables_for_cli((*needs.inherited, *names), environ)
+        variables |= variables_for_cli((*needs.inherited, *names), environ, needs.shapes)
         environment = {"LANG": "C.UTF-8", **variables, **needs.fixed}
         absolute_path = str(Path(path).absolute()) if "/" in path else shutil.which(path, path=environ.get("PATH"))
         return cls(absolute_path or path, environment)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -73,19 +72,6 @@ def configure_logging(
         cache_logger_on_first_use=False,
     )
     _set_level(_number(level))
-
-
-def say_why_not(program: str, *problems: str) -> None:
-    """Says why a program ends before it serves: as an event of its log, or, where that is for people, as a line.
-
-    Its settings may be what is wrong, so only the variable and the terminal decide how the log is.
-    """
-    if os.environ.get("CONTENTGEN_LOG_FORMAT") == "console" or sys.stderr.isatty():
-        sys.stderr.writelines(f"{program}: {problem}\n" for problem in problems)
-        return
-    configure_logging("error", "json")
-    for problem in problems:
-        _log.critical(problem, action="start.failed", program=program)
 
 
 def ignore_level_signals() -> None:

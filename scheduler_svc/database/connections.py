@@ -172,7 +172,8 @@ OLDEST, NEWEST = 15, 18
 _SERVER = sa.text("""
     SELECT CAST(current_setting('server_version_num') AS integer) / 10000, pg_is_in_recovery(),
         CAST(current_setting('transaction_read_only') AS boolean), quote_ident(current_user),
-        quote_ident(current_database()), extract(epoch FROM clock_timestamp())::float8
+        quote_ident(current_database()), current_setting('server_encoding'),
+        extract(epoch FROM clock_timestamp())::float8
 """)
 """Reads the version, the role and the clock of the server."""
 
@@ -187,6 +188,7 @@ class ServerState(NamedTuple):
     read_only: bool
     role: str
     database: str
+    encoding: str
     time: float
 
 
@@ -231,6 +233,11 @@ def _problem(server: ServerState) -> str | None:
             f"role {server.role} may only read: its transactions are read-only (default_transaction_read_only). Run"
             f" ALTER ROLE {server.role} IN DATABASE {server.database} SET default_transaction_read_only = off, or set"
             " that in the server's configuration"
+        )
+    if server.encoding != "UTF8":
+        return (
+            f"database {server.database} has the encoding {server.encoding}, and needs UTF8: make another one by CREATE"
+            " DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
     return None
 

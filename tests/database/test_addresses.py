@@ -58,6 +58,19 @@ def test_a_pooler_that_loses_notifications_is_refused(
     assert "loses what NOTIFY tells" in _problem(empty_db_url)
 
 
+def test_a_database_of_another_encoding_is_refused(empty_db_url: str) -> None:
+    address = sa.make_url(empty_db_url)
+    admin = sa.create_engine(address, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(sa.text("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"))
+        try:
+            problem = _problem(address.set(database="latin").render_as_string(hide_password=False))
+        finally:
+            connection.execute(sa.text("DROP DATABASE latin"))
+    admin.dispose()
+    assert problem.startswith("database latin has the encoding LATIN1, and needs UTF8: ")
+
+
 def test_a_missing_server_is_reported_in_one_line() -> None:
     problem = _problem("postgresql+psycopg2://user:secret@127.0.0.1:1/db")
     assert problem.startswith("DATABASE_URL can't be used: ")

@@ -108,7 +108,7 @@ def test_a_release_has_all_that_an_image_is_built_from_and_nothing_else(image: s
 def test_packages_of_debian_are_those_of_one_moment() -> None:
     text = (DOCKER / "Dockerfile").read_text()
     installs = [instruction for instruction in text.split("\nRUN ") if "apt-get install" in instruction]
-    assert len(installs) == 2
+    assert len(installs) == 3
     assert all("snapshot.debian.org/archive/\\1/$SNAPSHOT" in instruction for instruction in installs)
 
 
@@ -152,6 +152,22 @@ def test_compose_reads_it(name: str) -> None:
     environment = {"PATH": os.environ["PATH"], "LLM_BASE_URL": "https://models.example/v1"}
     checked = run_to_end([program("docker-compose"), "-f", DOCKER / name, "config", "-q"], environment, within=LIMIT)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@compose_files
+def test_a_variable_that_is_needed_and_unset_or_empty_is_an_error_that_says_what_to_set(name: str) -> None:
+    """Any other has a default."""
+    used = re.findall(r"\$\{(\w+)(:[-?])?([^}]*)\}", (DOCKER / name).read_text())
+    assert [variable for variable, operator, _ in used if not operator] == []
+    needed = {variable: text for variable, operator, text in used if operator == ":?"}
+    assert needed.keys() == ({"LLM_BASE_URL"} if name == "compose.prod.yaml" else set())
+    command = [program("docker-compose"), "-f", DOCKER / name, "config", "-q"]
+    for variable, text in needed.items():
+        others = {"PATH": os.environ["PATH"], **dict.fromkeys(needed.keys() - {variable}, "set")}
+        for environment_ in (others, {**others, variable: ""}):
+            checked = run_to_end(command, environment_, within=LIMIT)
+            assert checked.returncode != 0
+            assert f"required variable {variable} is missing a value: {text}" in checked.stderr
 
 
 @compose_files
@@ -273,6 +289,7 @@ def test_settings_of_production_pass_the_check_of_their_service(
         kind = "scheduler" if image == "backup" else image.partition("-")[0]
         variables = (environment(image) | service["environment"]).items()
         settings = {name: value for name, value in variables if name != "PATH" and value is not None}
+        settings |= {"LLM_BASE_URL": "https://models.example/v1"} if "LLM_BASE_URL" in settings else {}
         assert check(monkeypatch, kind, settings, ("/run/secrets", "/data"), tmp_path) == 0, capsys.readouterr().err
 
 

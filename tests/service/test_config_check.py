@@ -232,6 +232,16 @@ def test_files_of_the_clis_variables_are_checked(check: Check, tmp_path: Path) -
     assert check("worker", **profile)[0] == 0
 
 
+def test_variables_of_the_cli_are_checked_before_a_run_is_paid(check: Check) -> None:
+    profile = {"CREATOR_PROFILE": "llm-content-creator", "TAVILY_API_KEY": "a key", "LLM_MODEL_NAME": "a-model/v3.1"}
+    assert check("worker", **profile, LLM_API_KEY="zebra", LLM_BASE_URL="http://[::1]:8000/v1")[0] == 0
+    wrong = {"LLM_API_KEY": " ", "TAVILY_API_KEY": "zebra\n", "ARK_API_KEY": "", "LLM_MODEL_NAME": "zebra two"}
+    wrong |= {"LLM_BASE_URL": "zebra:8000/v1", "ARK_API_URL": "ftp://zebra"}
+    answer = check("worker", **profile | wrong)
+    assert "zebra" not in refused(answer, *wrong)
+    assert len(answer[2]) == len(wrong)
+
+
 @pytest.mark.parametrize("service", ["worker", "console"])
 def test_schedulers_are_asked_only_if_told(check: Check, service: str) -> None:
     assert check(service, CONTENTGEN_SCHEDULER="127.0.0.1:1")[0] == 0

@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("by_command")]
 
 
 WITHIN = 120.0
+EARLY = "ended by SIGTERM before it was ready"
 PATIENT = {"CONTENTGEN_HEARTBEAT_INTERVAL": "60s", "CONTENTGEN_LEASE_TTL": "600s", "CONTENTGEN_LOCK_TIMEOUT": "15s"}
 """So that a statement still waits when it is looked for."""
 MIGRATION_LOCK = "SELECT pg_advisory_lock(x'636f6e74656e7467'::bigint)"
@@ -56,7 +57,13 @@ def ended_early(process: Process, service: psutil.Process | None = None) -> None
     """`service`: what gets TERM, if it is not the process itself."""
     (service or process.popen).send_signal(signal.SIGTERM)
     process.ended()
-    assert process.text().endswith(f"{process.name}: ended by SIGTERM before it was ready\n")
+    assert (said(process)["program"], said(process)["event"]) == (process.name, EARLY)
+
+
+def said(process: Process) -> dict[str, str]:
+    """The last event of its log, in which each line is one."""
+    *_, last = (json.loads(line) for line in process.text().splitlines())
+    return dict(last)
 
 
 def caught(process: Process) -> bool:
@@ -74,7 +81,23 @@ def test_a_service_has_its_handlers_before_it_imports_what_takes_long(command: s
     with starting(command, tmp_path, PYTHONPATH=str(tmp_path)) as process:
         wait_until(lambda: caught(process), within=WITHIN, what="it has a handler")
         process.stop()
-        assert set(process.text().splitlines()) == {f"{command}: ended by SIGTERM before it was ready"}
+        assert {json.loads(line)["event"] for line in process.text().splitlines()} == {EARLY}
+
+
+@pytest.mark.parametrize("command", SERVICES)
+def test_a_service_that_crashes_or_lacks_a_module_says_so_as_an_event(command: str, tmp_path: Path) -> None:
+    faults = {
+        "raise RuntimeError('one\\nand two')": (1, "crash", "RuntimeError: one"),
+        "import no_such_module": (78, "start.failed", "the module no_such_module is missing: pip install 'contentgen-"),
+    }
+    for fault, (status, action, text) in faults.items():
+        (tmp_path / "structlog.py").write_text(fault)
+        with starting(command, tmp_path, PYTHONPATH=str(tmp_path)) as process:
+            process.ended(status=status)
+            event = said(process)
+        assert (event["action"], event["program"], event["level"]) == (action, command, "critical")
+        assert event["event"].startswith(text)
+        assert ("Traceback" in event.get("exception", "")) == (action == "crash")
 
 
 def test_a_worker_whose_guard_is_there_ends(tmp_path: Path) -> None:

@@ -189,13 +189,13 @@ async def test_a_worker_whose_cli_cannot_be_used_does_not_start(published_cli: P
         "CREATOR_CLI_PATH": str(published_cli),
         "CREATOR_PROFILE": "llm-content-creator",
         "LLM_API_KEY": "a key",
-        "LLM_BASE_URL": "nowhere",
+        "LLM_MAX_TOKENS": "none",
     }
     with WorkerProcess(tmp_path / "worker", "127.0.0.1:1", **settings) as worker:
         assert await worker.exited(within=60) == 78
         [event] = worker.events("creator.unusable")
     why = "it refuses its settings; set in the worker's environment, as it requires: "
-    problem = f"the CLI {published_cli} cannot be used: {why}LLM_BASE_URL, TAVILY_API_KEY, ARK_API_KEY"
+    problem = f"the CLI {published_cli} cannot be used: {why}LLM_BASE_URL, LLM_MAX_TOKENS, TAVILY_API_KEY, ARK_API_KEY"
     assert problem in event["event"]
 
 

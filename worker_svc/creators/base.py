@@ -138,6 +138,10 @@ class Needs:
     folders: Sequence[str] = ()  # folders to make in its working folder
     inherited: Sequence[str] = ()
     """Names of variables to pass on from the worker's environment, as if CREATOR_ENV named them."""
+    required: Sequence[str] = ()
+    """Those without which the CLI does not run."""
+    shapes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Of some of these variables: a pattern that matches each good value, and what a value must be."""
     fixed: Mapping[str, str] = field(default_factory=dict)
     """Variables with fixed values, which override the worker's environment."""
 

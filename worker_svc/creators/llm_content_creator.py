@@ -180,6 +180,7 @@ def reason(stderr: str) -> str:
 # The profile.
 
 NO_REQUIREMENTS = "无特别要求"  # the requirements of a task without any: the program needs some
+_KEYS = ("LLM_API_KEY", "TAVILY_API_KEY", "ARK_API_KEY")
 _TEXTS = ("requirements", "tone", "keywords")  # the texts that it takes beside the topic
 _FOLDER = "data"
 _DATABASE = f"{_FOLDER}/content-creator.db"
@@ -192,15 +193,19 @@ class LlmContentCreator(Creator):
     needs = Needs(
         folders=(_FOLDER,),
         inherited=(
-            "LLM_API_KEY",
+            *_KEYS,
             "LLM_BASE_URL",
             "LLM_MODEL_NAME",
             "LLM_MAX_TOKENS",
             "LLM_TEMPERATURE",
-            "TAVILY_API_KEY",
-            "ARK_API_KEY",
             "ARK_API_URL",
         ),
+        required=(*_KEYS, "LLM_BASE_URL"),
+        shapes={  # the program takes blank keys and any scheme, and then fails in a run that is paid
+            **dict.fromkeys(_KEYS, (r"\S(.*\S)?", "must be a key, without spaces around it")),
+            **dict.fromkeys(("LLM_BASE_URL", "ARK_API_URL"), (r"https?://[^\s/]\S*", "must be http://… or https://…")),
+            "LLM_MODEL_NAME": (r"\S+", "must be the name of a model, without spaces; unset: the CLI's default"),
+        },
         fixed={
             "DATABASE_TYPE": "sqlite",  # the default depends on NODE_ENV, and we read the database
             "LOG_LEVEL": "info",  # its progress is in the log
