@@ -23,7 +23,8 @@ from console_svc.submits.fields import TYPED
 from console_svc.web.language import CATALOGUE
 from contentgen import DeliveryStatus, PublishStatus, ReviewStatus, TaskStatus
 from scheduler_svc.domain.account import Role
-from scheduler_svc.runtime.errors import ERROR_STATUSES, INTERNAL
+from scheduler_svc.domain.errors import DomainError
+from scheduler_svc.runtime.errors import INTERNAL
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("console_svc", "contentgen/doctor")
@@ -53,7 +54,7 @@ _OF_OTHERS = {"WORKER_ID_IN_USE", "SESSION_REPLACED", "LEASE_LOST"} | {
     *("RESUME_TOKEN_EXPIRED", "WATCHER_TOO_SLOW", "WATCH_OVERRUN", "TOO_MANY_WATCHERS", "CHANGES_DELAYED")
 }
 """Reasons that workers meet, and watches, which begin anew by themselves."""
-_REASONS = {row.reason for row in (*ERROR_STATUSES.values(), INTERNAL)} - _OF_OTHERS | {"DEADLINE_EXCEEDED"}
+_REASONS = {INTERNAL, *(kind.reason for kind in DomainError.kinds)} - _OF_OTHERS | {"DEADLINE_EXCEEDED"}
 _STATUSES = (TaskStatus, ReviewStatus, PublishStatus, DeliveryStatus)
 _VALUES = {*(value for status in _STATUSES for value in get_args(status)), *map(str, Role), *_OF_WORKERS, *_REASONS}
 _PLACEHOLDER = re.compile(r"{\w+}")
