@@ -1,14 +1,15 @@
 """English and 中文: which of them a page is in, and its texts.
 
-Templates and code have the English texts, which are messages of gettext; `console_svc/locale` has their Chinese.
-`verification/generated/texts.py` compares.
+Templates and code have the English texts, which are messages of gettext; `console_svc/locale` has their Chinese (a
+PO file); `verification/generated/texts.py` compares.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from functools import cache
-from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
 
 from markupsafe import Markup
@@ -18,7 +19,9 @@ from contentgen import RequestError
 
 ENGLISH, ZH = "en", "zh-CN"
 COOKIE = "language"
-CATALOGUE = Path(__file__).parents[1] / "locale" / "zh_CN" / "LC_MESSAGES" / "messages.mo"
+CATALOGUE = Path(__file__).parents[1] / "locale" / "zh_CN" / "LC_MESSAGES" / "messages.po"
+_QUOTED = r'((?:".*"\n)+)'
+_MESSAGE = re.compile(rf"^msgid {_QUOTED}(?:msgid_plural {_QUOTED})?msgstr(?:\[0\])? {_QUOTED}", re.MULTILINE)
 NAMES: Mapping[str, str] = {ENGLISH: "English", ZH: "中文"}
 
 
@@ -77,11 +80,18 @@ def refused(error: RequestError, message: str | None = None) -> PageText:
 
 
 @cache
-def _translations(language: str) -> NullTranslations:
+def _translations(language: str) -> Mapping[str, str]:
+    """Returns the translation of each text: by its form for 1 if it counts, as Chinese has but one form."""
     if language != ZH:
-        return NullTranslations()
-    with CATALOGUE.open("rb") as file:
-        return GNUTranslations(file)
+        return {}
+    messages = _MESSAGE.findall(CATALOGUE.read_text(encoding="utf-8"))
+    pairs = ((_unquoted(text), _unquoted(translation)) for text, _many, translation in messages)
+    return {text: translation for text, translation in pairs if text and translation}
+
+
+def _unquoted(lines: str) -> str:
+    """Returns a text of the catalogue, which quotes each of its lines."""
+    return "".join(map(json.loads, lines.splitlines()))
 
 
 class Texts:
@@ -95,10 +105,8 @@ class Texts:
         if known.reason:
             return self._refused(known)
         values = {**known.values, **values}
-        if known.one:
-            translation = self._translations.ngettext(known.one, text, 1 if str(values.get("n")) == "1" else 2)
-        else:
-            translation = self._translations.gettext(text) if text else text  # gettext has its header there
+        english = known.one if known.one and str(values.get("n")) == "1" else text
+        translation = self._translations.get(known.one or text, english)
         values |= (nested := {name: self(value) for name, value in values.items() if isinstance(value, PageText)})
         if any(isinstance(value, Markup) for value in nested.values()):
             translation = Markup("{}").format(translation)
@@ -106,8 +114,8 @@ class Texts:
 
     def _refused(self, text: PageText) -> str:
         """Returns the reason in the page's language; what the schedulers said is shown where one points at it."""
-        reason = self._translations.gettext(text.reason)
-        if reason == text.reason:
+        reason = self._translations.get(text.reason)
+        if reason is None:
             return text
         return Markup('<span title="{}">{}</span>').format(text, reason)
 

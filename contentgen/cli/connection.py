@@ -51,8 +51,8 @@ class Connection:
         self.transport = self._transport_with(target.token, timeout)
         self.client = MessageMethods(self.transport)
 
-    def client_with(self, token: str | None) -> MessageMethods:
-        return MessageMethods(self._transport_with(token, self.transport.timeout))
+    def client_without_token(self) -> MessageMethods:
+        return MessageMethods(self._transport_with(None, self.transport.timeout))
 
     def _transport_with(self, token: str | None, timeout: float) -> BlockingTransport:
         transport = BlockingTransport(

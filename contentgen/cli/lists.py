@@ -87,6 +87,20 @@ def each_of(
     return next(iter(refusals), Status.DONE)
 
 
+def delete(
+    session: Session, kind: str, ids: list[int], call: Callable[[int], None], line: str, *, yes: bool, also: str = ""
+) -> int:
+    """Deletes what is of this kind, after a prompt that says what goes with it (`also`); writes a line for each."""
+    subject = f"{len(ids)} {kind}s" if len(ids) > 1 else f"{kind} {ids[0]}"
+    session.confirm(f"Delete {subject}{also}?", yes=yes)
+
+    def deleted(id_: int) -> Document:
+        call(id_)
+        return {f"{kind}_id": id_, "deleted": True}
+
+    return each(session, ids, deleted, line)
+
+
 def each(
     session: Session,
     ids: Sequence[Id],

@@ -28,7 +28,6 @@ from scheduler_svc.domain.content import Media
 from scheduler_svc.domain.errors import AccountAssetsFull, AssetStoreUnavailable, InvalidArgument, RequestTooSlow
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.calls import Calls
-from scheduler_svc.runtime.errors import ERROR_STATUSES
 
 MESSAGE_TIMEOUT = 30.0
 UPLOAD_TIMEOUT = 3_600.0
@@ -61,7 +60,7 @@ class AssetReceiver:
         except (AccountAssetsFull, AssetStoreUnavailable) as error:
             _log.warning("an asset is refused", action="assets", error=error.message)
             if self.metrics:
-                self.metrics.assets_refused.labels(ERROR_STATUSES[type(error)].reason).inc()
+                self.metrics.assets_refused.labels(error.reason).inc()
             raise
 
     async def receive(

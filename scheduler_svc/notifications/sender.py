@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from datetime import timedelta
 
 from contentgen.sandbox import Sandbox, SandboxError
@@ -24,14 +23,11 @@ MEMORY = 512 * 2**20
 class ChannelSender:
     """Each replica has one. Its processes start at the first message, and import apprise there."""
 
-    def __init__(
-        self, webhooks: Sender, policy: AddressPolicy, console: str, boottime: Callable[[], float] = boottime
-    ) -> None:
+    def __init__(self, webhooks: Sender, policy: AddressPolicy, console: str) -> None:
         """`webhooks` sends what is no message. `console`: the address for links; empty: without."""
         self._webhooks = webhooks
         self._allowed = [str(network) for network in policy.allowed]
         self._console = console
-        self._boottime = boottime
         self._free = asyncio.Semaphore(PROCESSES)
         self._sandbox = Sandbox(
             "scheduler_svc.notifications.apprise_call:call", timeout=TIMEOUT, memory=MEMORY, processes=PROCESSES
@@ -42,7 +38,7 @@ class ChannelSender:
         if attempt.event_type != EventType.DIGEST:
             return await self._webhooks.send(attempt)
         async with self._free:
-            if attempt.time_at(self._boottime()) + timedelta(seconds=TIMEOUT) > attempt.claim_expire_time:
+            if attempt.time_at(boottime()) + timedelta(seconds=TIMEOUT) > attempt.claim_expire_time:
                 return Response(0, "not sent: this scheduler could not begin in time")
             title, body = message(json.loads(attempt.data), self._console)
             try:

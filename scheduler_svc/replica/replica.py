@@ -63,7 +63,6 @@ from scheduler_svc.runtime.access import AuthInterceptor, KnownTokens, Limits
 from scheduler_svc.runtime.auditing import Auditor
 from scheduler_svc.runtime.calls import CALLER, SkipLocked
 from scheduler_svc.runtime.database_watch import DatabaseClock, DatabaseWatch, DurabilityCheck
-from scheduler_svc.runtime.errors import ERROR_STATUSES
 from scheduler_svc.runtime.file_reload import FileReload
 from scheduler_svc.runtime.group_committer import GroupCommitter, Lanes
 from scheduler_svc.runtime.health import Health, Reason, StallCheck, StoreWatch
@@ -258,7 +257,7 @@ class Replica:
     def _refused(self, method: str, identity: CallerIdentity | None, error: DomainError) -> None:
         self._auditor.unauthorized(method, identity, error)
         if self._metrics:
-            self._metrics.refused_calls.labels(ERROR_STATUSES[type(error)].reason).inc()
+            self._metrics.refused_calls.labels(error.reason).inc()
 
     def _use_certificates(self) -> None:
         assert self._certificates

@@ -19,7 +19,6 @@ from typing import Any
 
 import structlog
 from google.protobuf.message import Message
-from google.rpc.code_pb2 import Code
 
 from contentgen.rpcs import RPCS, Change, path_of
 from scheduler_svc.domain.account import ANONYMOUS, CallerIdentity
@@ -27,7 +26,7 @@ from scheduler_svc.domain.audit import OK, AuditedCall
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.runtime.differences import differences, value
-from scheduler_svc.runtime.errors import ERROR_STATUSES, INTERNAL, ErrorStatus
+from scheduler_svc.runtime.errors import INTERNAL
 
 MAX_WAIT = 1.0
 """Seconds that a call waits for its event to be committed."""
@@ -200,9 +199,5 @@ class Auditor:
 
 def outcome(error: BaseException) -> str:
     if isinstance(error, DomainError):
-        return _shown(ERROR_STATUSES[type(error)])
-    return _CANCELLED if isinstance(error, asyncio.CancelledError) else _shown(INTERNAL)
-
-
-def _shown(status: ErrorStatus) -> str:
-    return f"{Code.Name(status.code)} {status.reason}"
+        return f"{error.code} {error.reason}"
+    return _CANCELLED if isinstance(error, asyncio.CancelledError) else f"{INTERNAL} {INTERNAL}"

@@ -1,4 +1,4 @@
-"""Domain errors as gRPC statuses with `google.rpc` details: the one table of them.
+"""Domain errors as gRPC statuses with `google.rpc` details.
 
 Details are sent in the trailers, which a client limits to 8 KiB by default, so their size is bounded.
 """
@@ -6,7 +6,6 @@ Details are sent in the trailers, which a client limits to 8 KiB by default, so 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 
 from google.protobuf.message import Message
@@ -21,60 +20,8 @@ DOMAIN = "contentgen"
 _MAX_MESSAGE_BYTES = 512
 _MAX_METADATA_BYTES = 256
 _MAX_VIOLATIONS_BYTES = 4_000
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorStatus:
-    """A google.rpc.Code, the reason in ErrorInfo, and the delay in RetryInfo in seconds."""
-
-    code: int
-    reason: str
-    retry_after: float | None = None
-
-
-ERROR_STATUSES: Mapping[type[errors.DomainError], ErrorStatus] = {
-    errors.InvalidArgument: ErrorStatus(Code.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
-    errors.NotFound: ErrorStatus(Code.NOT_FOUND, "RESOURCE_NOT_FOUND"),
-    errors.InvalidState: ErrorStatus(Code.FAILED_PRECONDITION, "INVALID_STATE"),
-    errors.EtagMismatch: ErrorStatus(Code.ABORTED, "ETAG_MISMATCH"),
-    errors.AccountInactive: ErrorStatus(Code.FAILED_PRECONDITION, "ACCOUNT_INACTIVE"),
-    errors.RetriesExhausted: ErrorStatus(Code.FAILED_PRECONDITION, "RETRIES_EXHAUSTED"),
-    errors.UniqueKeyInUse: ErrorStatus(Code.FAILED_PRECONDITION, "UNIQUE_KEY_IN_USE"),
-    errors.RequestIdConflict: ErrorStatus(Code.ALREADY_EXISTS, "REQUEST_ID_CONFLICT"),
-    errors.ResourceExists: ErrorStatus(Code.ALREADY_EXISTS, "RESOURCE_EXISTS"),
-    errors.TokenInvalid: ErrorStatus(Code.UNAUTHENTICATED, "TOKEN_INVALID"),
-    errors.RoleForbidden: ErrorStatus(Code.PERMISSION_DENIED, "ROLE_FORBIDDEN"),
-    errors.AccountForbidden: ErrorStatus(Code.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN"),
-    errors.DelegationForbidden: ErrorStatus(Code.PERMISSION_DENIED, "DELEGATION_FORBIDDEN"),
-    errors.WorkerIdInUse: ErrorStatus(Code.ALREADY_EXISTS, "WORKER_ID_IN_USE"),
-    errors.SessionReplaced: ErrorStatus(Code.ABORTED, "SESSION_REPLACED"),
-    errors.QueueFull: ErrorStatus(Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=5),
-    errors.AccountQueueFull: ErrorStatus(Code.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", retry_after=5),
-    errors.TooManySelectors: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_SELECTORS", retry_after=60),
-    errors.TooManySchedules: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_SCHEDULES"),
-    errors.TooManyReviews: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_REVIEWS"),
-    errors.TooManyComments: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_COMMENTS"),
-    errors.TooManyWebhooks: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_WEBHOOKS"),
-    errors.TooManyChannels: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CHANNELS"),
-    errors.ResumeTokenExpired: ErrorStatus(Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"),
-    errors.WatcherTooSlow: ErrorStatus(Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW"),
-    errors.WatchOverrun: ErrorStatus(Code.RESOURCE_EXHAUSTED, "WATCH_OVERRUN", retry_after=1),
-    errors.TooManyWatchers: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS", retry_after=5),
-    errors.TooManyCalls: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", retry_after=1),
-    errors.WaitedTooLong: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", retry_after=1),
-    errors.RequestTooSlow: ErrorStatus(Code.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW"),
-    errors.StoreUnavailable: ErrorStatus(Code.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after=1),
-    errors.ChangesDelayed: ErrorStatus(Code.UNAVAILABLE, "CHANGES_DELAYED", retry_after=5),
-    errors.LockTimeout: ErrorStatus(Code.UNAVAILABLE, "LOCK_TIMEOUT", retry_after=1),
-    errors.StatementTimeout: ErrorStatus(Code.UNAVAILABLE, "STATEMENT_TIMEOUT", retry_after=5),
-    errors.AssetStoreUnavailable: ErrorStatus(Code.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE", retry_after=5),
-    errors.AccountAssetsFull: ErrorStatus(Code.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL"),
-    errors.LeaseLost: ErrorStatus(Code.FAILED_PRECONDITION, "LEASE_LOST"),
-    errors.UnderMaintenance: ErrorStatus(Code.UNAVAILABLE, "MAINTENANCE"),
-    errors.ShuttingDown: ErrorStatus(Code.UNAVAILABLE, "SHUTTING_DOWN", retry_after=1),
-}
-
-INTERNAL = ErrorStatus(Code.INTERNAL, "INTERNAL")
+INTERNAL = "INTERNAL"
+"""Status and reason of a defect."""
 
 
 def missing_message() -> errors.InvalidArgument:
@@ -87,17 +34,16 @@ def undecodable_message() -> errors.InvalidArgument:
 
 
 def status_of(error: errors.DomainError) -> Status:
-    row = ERROR_STATUSES[type(error)]
-    details: list[Message] = [_error_info(row, error.metadata)]
+    details: list[Message] = [_error_info(error.reason, error.metadata)]
     if isinstance(error, errors.InvalidArgument):
         details.append(_bad_request(error.violations))
-    if row.code == Code.FAILED_PRECONDITION:
-        violation = PreconditionFailure.Violation(type=row.reason, description=_cut(error.message, _MAX_METADATA_BYTES))
+    if error.code == "FAILED_PRECONDITION":
+        description = _cut(error.message, _MAX_METADATA_BYTES)
+        violation = PreconditionFailure.Violation(type=error.reason, description=description)
         details.append(PreconditionFailure(violations=[violation]))
-    retry_after = row.retry_after if error.retry_after is None else error.retry_after
-    if retry_after is not None:
-        details.append(RetryInfo(retry_delay=duration(timedelta(seconds=retry_after))))
-    return _status(row, error.message, details)
+    if error.retry_after is not None:
+        details.append(RetryInfo(retry_delay=duration(timedelta(seconds=error.retry_after))))
+    return _status(error.code, error.message, details)
 
 
 def internal_status() -> Status:
@@ -105,16 +51,16 @@ def internal_status() -> Status:
     return _status(INTERNAL, "internal error; the scheduler's log has the details", [_error_info(INTERNAL, {})])
 
 
-def _status(row: ErrorStatus, message: str, details: list[Message]) -> Status:
-    status = Status(code=row.code, message=_cut(message, _MAX_MESSAGE_BYTES))
+def _status(code: str, message: str, details: list[Message]) -> Status:
+    status = Status(code=Code.Value(code), message=_cut(message, _MAX_MESSAGE_BYTES))
     for detail in details:
         status.details.add().Pack(detail)
     return status
 
 
-def _error_info(row: ErrorStatus, metadata: Mapping[str, str]) -> ErrorInfo:
+def _error_info(reason: str, metadata: Mapping[str, str]) -> ErrorInfo:
     shown = {key: _cut(value, _MAX_METADATA_BYTES) for key, value in metadata.items()}
-    return ErrorInfo(reason=row.reason, domain=DOMAIN, metadata=shown)
+    return ErrorInfo(reason=reason, domain=DOMAIN, metadata=shown)
 
 
 def _bad_request(violations: tuple[errors.FieldViolation, ...]) -> BadRequest:

@@ -1,6 +1,6 @@
 """The interceptor of every RPC: turns the errors of handlers into statuses, and keeps track of the calls in flight.
 
-Bytes that are not a message become INVALID_ARGUMENT, and domain errors the statuses of `errors.ERROR_STATUSES`. Any
+Bytes that are not a message become INVALID_ARGUMENT, and domain errors the statuses that they name. Any
 other error is a defect: it is logged with its traceback, and the client gets INTERNAL. A cancelled call stays so.
 
 It also counts and measures calls, limits the time that a message may take, keeps calls to the accounts that their
@@ -24,7 +24,6 @@ from typing import Any, Never
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
-from google.rpc.code_pb2 import Code
 from grpc import aio
 from grpc_status import rpc_status
 
@@ -46,7 +45,6 @@ from scheduler_svc.runtime.access import (
 )
 from scheduler_svc.runtime.auditing import Auditor
 from scheduler_svc.runtime.errors import (
-    ERROR_STATUSES,
     internal_status,
     missing_message,
     status_of,
@@ -303,7 +301,7 @@ async def _refuse(error: Exception, method: str, context: Context) -> Never:
 def _code(error: BaseException) -> str:
     """Returns the name of the status with which a call ends."""
     if isinstance(error, DomainError):
-        return Code.Name(ERROR_STATUSES[type(error)].code)
+        return error.code
     if isinstance(error, asyncio.CancelledError):
         return "CANCELLED"
     return "UNKNOWN" if isinstance(error, aio.BaseError) else "INTERNAL"

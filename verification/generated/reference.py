@@ -16,7 +16,6 @@ from typing import get_args
 import typer
 import yaml
 from google.protobuf import descriptor_pb2 as pb
-from google.rpc.code_pb2 import Code
 from typer.cli import get_docs_for_click
 from typer.main import get_command
 
@@ -25,7 +24,7 @@ from contentgen.cli.app import PROGRAM, make_app
 from contentgen.client import errors, results
 from contentgen.rpcs import RPCS
 from lab.benchmarks.kept import table
-from scheduler_svc.runtime.errors import ERROR_STATUSES
+from scheduler_svc.domain.errors import DomainError
 from verification.generated.document import differences
 
 ROOT = Path(__file__).parents[2]
@@ -170,12 +169,12 @@ def failures(files: Sequence[Proto]) -> str:
     exceptions: dict[str, type[errors.RequestError]]
     exceptions = {"INVALID_STATE": errors.InvalidStateException, **errors.BY_CODE, **errors.BY_REASON}
     rows = []
-    for status in dict.fromkeys(ERROR_STATUSES.values()):
-        code, links = Code.Name(status.code), rpcs.get(status.reason, [])
-        exception = exceptions.get(status.reason, exceptions.get(code, errors.RequestError)).__name__
-        delay = f"{status.retry_after:g} s" if status.retry_after else ""
+    for kind in {kind.reason: kind for kind in DomainError.kinds}.values():
+        links = rpcs.get(kind.reason, [])
+        exception = exceptions.get(kind.reason, exceptions.get(kind.code, errors.RequestError)).__name__
+        delay = f"{kind.retry_after:g} s" if kind.retry_after else ""
         where = ", ".join(links) if len(links) <= _FEW else f"{len(links)} RPCs"
-        rows.append((f"`{status.reason}`", f"`{code}`", delay, f"[{exception}](client.md#exceptions)", where))
+        rows.append((f"`{kind.reason}`", f"`{kind.code}`", delay, f"[{exception}](client.md#exceptions)", where))
     text = (
         "An RPC that fails has a gRPC status with `google.rpc` details, a reason among them."
         " [TaskService](api/task-service.md) says which any RPC may return, and each RPC what its own reasons mean."

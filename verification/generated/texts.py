@@ -2,7 +2,7 @@
 
 A text is a message of gettext: in a template `_('…')` or `_n('…', '…')`, in code an argument of one of `TAKES_TEXT`, or
 a value of the API that pages show as a word. `--write` adds new ones to `console_svc/locale`, takes away those that are
-gone, and compiles it: run it, translate what has no Chinese yet, and run it again.
+gone: run it, translate what has no Chinese yet, and run it again.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ import io
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from babel.messages.catalog import Catalog
-from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po, write_po
 from jinja2 import Environment, nodes
 
@@ -26,7 +24,8 @@ from console_svc.web.language import CATALOGUE
 from contentgen import DeliveryStatus, PublishStatus, ReviewStatus, TaskStatus
 from contentgen.account_fields import FIELDS
 from scheduler_svc.domain.account import Role
-from scheduler_svc.runtime.errors import ERROR_STATUSES, INTERNAL
+from scheduler_svc.domain.errors import DomainError
+from scheduler_svc.runtime.errors import INTERNAL
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("console_svc", "contentgen/doctor")
@@ -55,7 +54,7 @@ _OF_OTHERS = {"WORKER_ID_IN_USE", "SESSION_REPLACED", "LEASE_LOST"} | {
     *("RESUME_TOKEN_EXPIRED", "WATCHER_TOO_SLOW", "WATCH_OVERRUN", "TOO_MANY_WATCHERS", "CHANGES_DELAYED")
 }
 """Reasons that workers meet, and watches, which begin anew by themselves."""
-_REASONS = {row.reason for row in (*ERROR_STATUSES.values(), INTERNAL)} - _OF_OTHERS | {"DEADLINE_EXCEEDED"}
+_REASONS = {INTERNAL, *(kind.reason for kind in DomainError.kinds)} - _OF_OTHERS | {"DEADLINE_EXCEEDED"}
 _STATUSES = (TaskStatus, ReviewStatus, PublishStatus, DeliveryStatus)
 _VALUES = {*(value for status in _STATUSES for value in get_args(status)), *map(str, Role), *_OF_WORKERS, *_REASONS}
 _PLACEHOLDER = re.compile(r"{\w+}")
@@ -72,10 +71,6 @@ msgstr ""
 """
 
 
-_UNDATED = datetime.fromtimestamp(0, UTC)
-"""The same texts make the same files: the date of a catalogue would change the compiled one each time."""
-
-
 class PageText(NamedTuple):
     """A text of a page, and what it is for several things, if it counts."""
 
@@ -85,18 +80,13 @@ class PageText(NamedTuple):
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit status: 0 if the catalogue is right (now), else 1 with what is wrong on the standard output."""
-    source = CATALOGUE.with_suffix(".po")
-    with source.open("rb") as file:
+    with CATALOGUE.open("rb") as file:
         present = read_po(file)
     expected = updated(present)
     if "--write" in arguments:
-        source.write_bytes(_po(expected))
-        with CATALOGUE.open("wb") as file:
-            write_mo(file, expected)
-    with CATALOGUE.open("rb") as file:
-        compiled = read_mo(file)
+        CATALOGUE.write_bytes(_po(expected))
     findings = [*problems(expected)]
-    if source.read_bytes() != _po(expected) or _strings(compiled) != _strings(expected):
+    if CATALOGUE.read_bytes() != _po(expected):
         findings.append("console_svc/locale is older than the pages: python -m verification.generated.texts --write")
     print("\n".join(findings) or "console_svc/locale has the Chinese of all texts of the pages")
     return 1 if findings else 0
@@ -155,7 +145,7 @@ def _in_code(source: str) -> Iterator[PageText]:
 
 def updated(present: Catalog) -> Catalog:
     """Returns the texts of the pages, with the Chinese that there is of them."""
-    catalog = Catalog(locale="zh_CN", creation_date=_UNDATED)
+    catalog = Catalog(locale="zh_CN")
     for text in page_texts():
         key = (text.text, text.several) if text.several else text.text
         message = present.get(text.text)

@@ -8,12 +8,12 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from contentgen.cli import completion, tables, values
+from contentgen.cli import completion, lists, tables, values
 from contentgen.cli.command import Commands, Session
 from contentgen.cli.failures import Status
-from contentgen.cli.lists import each, write_list
+from contentgen.cli.lists import write_list
 from contentgen.cli.options import All, Limit, PageToken, Yes, stands_for
-from contentgen.cli.output import Document, document
+from contentgen.cli.output import document
 from contentgen.cli.values import argument, option
 from contentgen.client.results import ChannelEvent, Language
 
@@ -102,14 +102,8 @@ def update(
 @command("delete", "contentgen channel delete 3")
 def delete(session: Session, channel_ids: ChannelIds, yes: Yes = False) -> int:
     """Delete channels with what is held for them. On a terminal it prompts before that."""
-    subject = f"{len(channel_ids)} channels" if len(channel_ids) > 1 else f"channel {channel_ids[0]}"
-    session.confirm(f"Delete {subject}?", yes=yes)
-
-    def deleted(channel_id: int) -> Document:
-        session.client.delete_channel(channel_id)
-        return {"channel_id": channel_id, "deleted": True}
-
-    return each(session, channel_ids, deleted, "channel {channel_id} is deleted")
+    delete_channel = session.client.delete_channel
+    return lists.delete(session, "channel", channel_ids, delete_channel, "channel {channel_id} is deleted", yes=yes)
 
 
 @command("test", "contentgen channel test 3")

@@ -204,7 +204,7 @@ def check_token(connection: Connection) -> Iterator[Finding]:
         yield _lesser_role(refusal.metadata.get("role", "unknown"))
     elif not has_token:
         yield ok("token", "none is given, and none is required")
-    elif _refusal_of_probe(connection.client_with(None)).reason == "TOKEN_INVALID":
+    elif _refusal_of_probe(connection.client_without_token()).reason == "TOKEN_INVALID":
         yield ok("token", "accepted, with the role operator")
     else:
         yield warn("token", "one is given, and none is required", "set the scheduler's CONTENTGEN_TOKENS_FILE")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from contentgen.cli import tables, values
+from contentgen.cli import lists, tables, values
 from contentgen.cli.command import Commands, Session
 from contentgen.cli.lists import each, write_list
 from contentgen.cli.options import (
@@ -24,7 +24,7 @@ from contentgen.cli.options import (
     stands_for,
     with_options,
 )
-from contentgen.cli.output import Document, document
+from contentgen.cli.output import document
 from contentgen.cli.values import argument, option
 from contentgen.client.documents import CATCH_UP, OVERLAP
 from contentgen.submit_fields import ScheduledTask, TaskChanges
@@ -180,11 +180,5 @@ def run(session: Session, schedule_ids: ScheduleIds) -> int:
 @command("delete", "contentgen schedule delete 3", "contentgen schedule delete 3 4 --yes")
 def delete(session: Session, schedule_ids: ScheduleIds, yes: Yes = False) -> int:
     """Delete schedules, after a prompt on a terminal. Their tasks stay."""
-    subject = f"schedule {schedule_ids[0]}" if len(schedule_ids) == 1 else f"{len(schedule_ids)} schedules"
-    session.confirm(f"Delete {subject}?", yes=yes)
-
-    def deleted(schedule_id: int) -> Document:
-        session.client.delete_schedule(schedule_id)
-        return {"schedule_id": schedule_id, "deleted": True}
-
-    return each(session, schedule_ids, deleted, "{schedule_id}  deleted")
+    delete_schedule = session.client.delete_schedule
+    return lists.delete(session, "schedule", schedule_ids, delete_schedule, "{schedule_id}  deleted", yes=yes)

@@ -8,12 +8,12 @@ from typing import Annotated, Any, get_args
 import typer
 from google.protobuf.message import Message
 
-from contentgen.cli import completion, tables, values
+from contentgen.cli import completion, lists, tables, values
 from contentgen.cli.command import Commands, Session
 from contentgen.cli.failures import Status
 from contentgen.cli.lists import each, write_list
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes, account_option
-from contentgen.cli.output import Document, document
+from contentgen.cli.output import document
 from contentgen.cli.values import argument, option
 from contentgen.client.results import DeliveryStatus, EventType
 
@@ -106,14 +106,9 @@ def delete(session: Session, webhook_ids: WebhookIds, yes: Yes = False) -> int:
 
     On a terminal it prompts before that.
     """
-    subject = f"{len(webhook_ids)} webhooks" if len(webhook_ids) > 1 else f"webhook {webhook_ids[0]}"
-    session.confirm(f"Delete {subject} and what was not delivered?", yes=yes)
-
-    def deleted(webhook_id: int) -> Document:
-        session.client.delete_webhook(webhook_id)
-        return {"webhook_id": webhook_id, "deleted": True}
-
-    return each(session, webhook_ids, deleted, "webhook {webhook_id} is deleted")
+    delete_webhook, line = session.client.delete_webhook, "webhook {webhook_id} is deleted"
+    also = " and what was not delivered"
+    return lists.delete(session, "webhook", webhook_ids, delete_webhook, line, yes=yes, also=also)
 
 
 @command("rotate", "contentgen webhook rotate 3", "contentgen webhook rotate 3 --overlap 1h")

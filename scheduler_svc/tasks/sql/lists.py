@@ -220,7 +220,7 @@ def keys(query: ListQuery, walk: int) -> str:
     keyed = [mark.has("{of}") for i, mark in enumerate(marks) if i != walk]
     keyed += [_TOPIC] if query.of_topic else []
     if walk < len(marks):
-        matches = _marked(marks[walk], query, _and([*_of("x", keyed), *_row_conditions("x", query)]), "LIMIT :limit")
+        matches = _marked(marks[walk], query, _and([*_of("x", keyed), *_row_conditions(query)]), "LIMIT :limit")
     elif query.ranges:
         matches = _ranges(query, keyed, "LIMIT :limit")
     else:
@@ -242,10 +242,10 @@ def _examined(query: ListQuery) -> list[str]:
     return [_EXAMINED[name] for name in query.examined]
 
 
-def _row_conditions(table: str, query: ListQuery) -> list[str]:
-    """Returns the filter of a task's own row and lease, as a condition on its key."""
+def _row_conditions(query: ListQuery) -> list[str]:
+    """Returns the filter of a task's own row and lease, as a condition on the key of `x`."""
     conditions = _own_conditions(query)
-    return [_own_row(table, conditions)] if conditions else []
+    return [_own_row(conditions)] if conditions else []
 
 
 def _own_conditions(query: ListQuery) -> list[str]:
@@ -258,9 +258,9 @@ def _own_conditions(query: ListQuery) -> list[str]:
     return conditions
 
 
-def _own_row(table: str, conditions: Iterable[str]) -> str:
-    """Returns the conditions on a task `t`, as one on its key."""
-    return f"EXISTS (SELECT FROM tasks AS t WHERE {_and(conditions)}t.task_key = {table}.task_key OFFSET 0)"
+def _own_row(conditions: Iterable[str]) -> str:
+    """Returns the conditions on a task `t`, as one on the key of `x`."""
+    return f"EXISTS (SELECT FROM tasks AS t WHERE {_and(conditions)}t.task_key = x.task_key OFFSET 0)"
 
 
 def _has_status(status: Status) -> str:
@@ -292,7 +292,7 @@ def _running(status: Status, query: ListQuery, keyed: Sequence[str] | None) -> s
         conditions += _of("x", keyed)
         conditions += ["x.worker_id = :worker_id"] if "worker_id" in query.examined else []
         further = [_EXAMINED[name] for name in query.examined if name != "worker_id"]
-        conditions += [_own_row("x", further)] if further else []
+        conditions += [_own_row(further)] if further else []
     return f"SELECT x.task_key FROM leases AS x WHERE {_and(conditions)}{_span('x', (), (), query)}"
 
 
