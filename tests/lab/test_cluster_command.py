@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler_svc.postgres.programs import find_bindir
 from tests.command.test_processes import Operator
 from tests.harness.cluster import server_folder
 from tests.harness.process import Process, inherited, program
@@ -23,6 +24,9 @@ PATIENCE = 90.0
 STOP_LIMIT = 15.0
 SMALL = ("--schedulers", "2", "--workers", "2", "--rate", "4", "--lease", "5")
 UP = " up after "
+RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
+_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+MANY = 20
 
 
 @contextmanager
@@ -41,16 +45,23 @@ def command(folder: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "lab.cluster", *SMALL, "--folder", str(folder), *arguments]
 
 
+def commands_of_runbooks() -> set[str]:
+    """The first block of each, but for what is about one task or webhook, a manager of services, or a screen."""
+    firsts = [_BLOCK.search(path.read_text(encoding="utf-8")) for path in RUNBOOKS.glob("*.md")]
+    lines = {line.partition("  #")[0].strip() for block in firsts if block for line in block[1].splitlines()}
+    ours = {line for line in lines if line.startswith(("contentgen", "curl", "psql"))}
+    return {line for line in ours if not re.search(r"\b(ID|TASK|top)\b", line)}
+
+
 def check_commands_of_runbooks(folder: Path) -> None:
     """They work in a shell that has read the cluster's file: `lab/cluster/README.md` says so."""
     (env,) = folder.glob("*/env")
-    for command in (
-        'contentgen --scheduler "$SCHEDULER_2" worker list',
-        "contentgen-scheduler config check --connect",
-        'test -d "$WORKER_2_DATA"',
-        """python -c "import urllib.request as it; it.urlopen('http://$WORKER_2_METRICS/livez')" """,
-    ):
-        subprocess.run(["sh", "-ec", f". {env}\n{command}"], check=True, stdout=subprocess.DEVNULL)
+    commands = commands_of_runbooks()
+    assert len(commands) > MANY
+    for command in ('test -d "$WORKER_2_DATA"', 'curl -sf "http://$WORKER_2_METRICS/livez"', *sorted(commands)):
+        here = re.sub("HOST:50051|TARGET", "$SCHEDULER_2", command).replace("HOST:9464", "$SCHEDULER_2_METRICS")
+        script = f". {env}\nPATH=$PATH:{find_bindir()}\n{here}"
+        subprocess.run(["sh", "-ec", script], check=True, stdout=subprocess.DEVNULL)
 
 
 def ended(process: Process, status: int = 0) -> str:
