@@ -120,7 +120,7 @@ def changes(form: Form) -> Values:
     typed_over = {name: field for name, field in OF_A_CHANGE.items() if form.plain(name) != form.plain(f"{WAS}{name}")}
     values = read(form, typed_over, needed=("topic",) if "topic" in typed_over else ())
     for name, field in typed_over.items():
-        if form.plain(name):
+        if form.plain(name) or name in form.problems:
             continue
         if field.kind is Kind.TIME:
             values[f"un{name.removesuffix('_time')}"] = True
