@@ -74,8 +74,8 @@ def seconds(text: str) -> int:
 def test_foreign_images_are_pinned_by_digest() -> None:
     (base,) = re.findall(r"^ARG BASE=(.+)$", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE)
     foreign = [service["image"] for name in COMPOSE for service in compose(name).values() if "build" not in service]
-    assert len(foreign) == 6
-    assert [name for name in (base, *foreign) if not re.fullmatch(r"[a-z/]+:[\w.-]+@sha256:[0-9a-f]{64}", name)] == []
+    assert len(foreign) == 8
+    assert [name for name in (base, *foreign) if not re.fullmatch(r"[a-z./-]+:[\w.-]+@sha256:[0-9a-f]{64}", name)] == []
 
 
 @images
@@ -233,7 +233,7 @@ def test_what_is_scraped_has_a_network_of_its_own() -> None:
     scraped = {name for name, service in services.items() if "metrics" in service["networks"]}
     variables = {name: service.get("environment", {}) for name, service in services.items()}
     listen = {name for name, names in variables.items() if "CONTENTGEN_METRICS_LISTEN" in names}
-    assert scraped == {*listen, "balancer", "prometheus", "alertmanager"}
+    assert scraped == {*listen, "balancer", "prometheus", "alertmanager", "postgres-exporter", "node-exporter"}
     assert services["prometheus"]["networks"] == ["metrics", "published"]
 
 
@@ -316,10 +316,16 @@ def test_prometheus_asks_where_the_services_answer(tmp_path: Path) -> None:
     settings = yaml.safe_load((tmp_path / "prometheus.yaml").read_text())
     deployed = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yaml").read_text())
     assert settings["global"] == deployed["global"]  # the alerts tell of a loss within a minute
-    *jobs, balancer = settings["scrape_configs"]
+    *jobs, balancer, postgres, node = settings["scrape_configs"]
     assert balancer == deployed["scrape_configs"][-1]
     [(_, port)] = (target.split(":") for target in balancer["static_configs"][0]["targets"])
     assert f"  bind :{port}\n" in (DOCKER / "prod/haproxy.cfg").read_text()
+    for exporter in (postgres, node):
+        kind = exporter["job_name"].removeprefix("contentgen-")
+        assert f'job="{exporter["job_name"]}"' in (ROOT / "deploy/prometheus/contentgen.test.yaml").read_text()
+        [(name, port)] = (target.split(":") for target in exporter["static_configs"][0]["targets"])
+        assert name == f"{kind}-exporter"
+        assert f"http://127.0.0.1:{port}/" in compose("compose.prod.yaml")[name]["healthcheck"]["test"]
     numbers = {
         name: f"vector({service.get('deploy', {}).get('replicas', 1)})" for name, (_, service) in services.items()
     }
