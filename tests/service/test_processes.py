@@ -129,7 +129,7 @@ def test_a_worker_is_ready_while_its_session_is_open_and_shows_the_age_of_what_i
     scheduler = stack.scheduler(lease_ttl=60).start()
     worker = stack.worker("worker", scheduler, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
     port = worker.metrics_port
-    assert get(port, "/readyz") == (200, "ok\n")
+    wait_until(lambda: get(port, "/readyz") == (200, "ok\n"), within=WITHIN, what="it is ready")
     client = scheduler.client
     task_id = client.submit(client.create_account(), options={"demo-seconds": "1"})
     wait_until(lambda: stack.journal.creates(task_id), within=WITHIN, what="the CLI runs")
@@ -147,7 +147,7 @@ def test_a_worker_is_ready_while_its_session_is_open_and_shows_the_age_of_what_i
     scheduler.start()
     scheduler.client.wait_completed(task_id, within=WITHIN)
     wait_until(lambda: Scrape(port)("contentgen_worker_spooled_results") == 0, within=WITHIN, what="it is acknowledged")
-    assert get(port, "/readyz") == (200, "ok\n")
+    wait_until(lambda: get(port, "/readyz") == (200, "ok\n"), within=WITHIN, what="it is ready")
     scraped = Scrape(port)
     assert scraped("contentgen_worker_sessions_total") == 2
     assert scraped("contentgen_worker_stream_ends_total", code="UNAVAILABLE") >= 1
