@@ -15,7 +15,7 @@ from scheduler_svc.postgres.programs import find_bindir
 from tests.command.test_processes import Operator
 from tests.harness.cluster import server_folder
 from tests.harness.process import Process, inherited, program
-from tests.harness.processes import belonging_to, bury
+from tests.harness.processes import belonging_to, bury, children, living
 from tests.harness.waiting import wait_until, wait_until_gone
 
 pytestmark = pytest.mark.e2e
@@ -27,6 +27,7 @@ UP = " up after "
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
 _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MANY = 20
+UNDERTAKER = "lab.deployment.undertaker"
 
 
 @contextmanager
@@ -107,8 +108,12 @@ def test_nothing_outlives_a_launcher_that_is_killed() -> None:
     with cluster() as (process, folder):
         wait_until(lambda: UP in process.text(), within=PATIENCE, what="it is up")
         check_commands_of_runbooks(folder)
+        undertakers = [child for child in children(process.pid) if UNDERTAKER in child.cmdline()]
         process.kill()
         wait_until_gone(lambda: belonging_to(folder), within=STOP_LIMIT, what="nothing is left running")
+        # It kills whoever has a file of the folder open: this process, too, which removes the folder next.
+        wait_until_gone(lambda: living(undertakers), within=STOP_LIMIT, what="it has ended")
+        assert undertakers
 
 
 def test_a_script_that_makes_no_sense_is_refused() -> None:
