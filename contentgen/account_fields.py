@@ -17,6 +17,7 @@ FIELDS = (
     Field("name", "Name", Kind.TEXT, "For people; 1 to 200 characters.", 1, 200),
     Field("max_concurrent_tasks", "Tasks at once", Kind.WHOLE, "How many of its tasks may run at once; 0: no limit.",
           most=_INT32, metavar="N", zero="no limit"),
+    # A task adds 1 / weight to its account's virtual time: with a smaller weight sums would lose precision or overflow.
     Field("weight", "Weight", Kind.NUMBER, "Its share of the workers beside other accounts: 0.000001 to 1,000.",
           0.000_001, 1_000, default="1", metavar="W"),
     Field("max_pending_tasks", "Pending tasks", Kind.WHOLE,

@@ -133,7 +133,6 @@ class Faults:
         fault.undone = time.monotonic()
         self._say(f"ends: {fault.what}")
         fault.undo()
-        self._cluster.discover()
 
     def _begin(
         self, text: str, victim: str, undo: Callable[[], None], go_on: Callable[[], None] = lambda: None
@@ -180,14 +179,21 @@ class Faults:
         self._turns[name] = self._turns.get(name, -1) + 1
         return kind[self._turns[name] % len(kind)]
 
-    def _kill(self, node: Node, what: str = "kill -9") -> None:
+    def _kill(self, node: Node) -> None:
         node.held = True
         node.kill()
-        self._begin(f"{what} {node.name}", node.name, partial(_release, node))
+        self._begin(f"kill -9 {node.name}", node.name, partial(_release, node))
 
     def _vanish(self, node: Node) -> None:
         self._cluster.discover(but=node)
-        self._kill(node, "vanish")
+        node.held = True
+        node.kill()
+
+        def undo() -> None:
+            _release(node)
+            self._cluster.discover()
+
+        self._begin(f"vanish {node.name}", node.name, undo)
 
     def _drain(self, node: Node) -> None:
         node.held = True
@@ -207,7 +213,7 @@ class Faults:
 
         def undo() -> None:
             machine.join()
-            node.held = False
+            _release(node)
 
         machine.cut()
         self._begin(f"cut off {node.name}", node.name, undo)

@@ -182,8 +182,6 @@ class Machine(Process):
 class Machines:
     """Stands where a `Database` stands: what is asked of it is asked of the machine that leads."""
 
-    name = "database"
-
     def __init__(self, folder: Path, exits: ExitStack, *, one_address: bool) -> None:
         """`one_address`: schedulers reach them through HAProxy."""
         self.one_address = one_address
@@ -193,18 +191,15 @@ class Machines:
             exits.callback(self.all[-1].end)
 
     @property
-    def hosts(self) -> str:
-        return ",".join(f"{machine.address}:{_PORT}" for machine in self.all)
-
-    @property
     def url(self) -> str:
+        """As schedulers have it."""
         if self.one_address:
             return f"postgresql://contentgen@127.0.0.1:{_PORT}/contentgen"
-        return f"postgresql://contentgen@{self.hosts}/contentgen?target_session_attrs=read-write"
+        return self._leading("contentgen", "contentgen")
 
     @property
     def dsn(self) -> str:
-        return f"postgresql://contentgen@{self.hosts}/contentgen?target_session_attrs=read-write&connect_timeout=3"
+        return f"{self._leading('contentgen', 'contentgen')}&connect_timeout=3"
 
     def start(self) -> None:
         """Returns once one leads and two follow, with an empty database of contentgen."""
@@ -244,9 +239,12 @@ class Machines:
         """Hands over from the leader to a standby. Raises CalledProcessError."""
         self.all[0].patronictl("switchover", "contentgen", "--force")
 
+    def _leading(self, user: str, database: str) -> str:
+        hosts = ",".join(f"{machine.address}:{_PORT}" for machine in self.all)
+        return f"postgresql://{user}@{hosts}/{database}?target_session_attrs=read-write"
+
     def _execute(self, statement: str) -> None:
-        dsn = f"postgresql://postgres@{self.hosts}/postgres?target_session_attrs=read-write"
-        with contextlib.closing(psycopg2.connect(dsn)) as connection:
+        with contextlib.closing(psycopg2.connect(self._leading("postgres", "postgres"))) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(statement)

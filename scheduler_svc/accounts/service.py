@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from grpc import aio
 
-from contentgen.account_fields import BY_NAME, FIELDS
+from contentgen.account_fields import BY_NAME
 from contentgen.submit_fields import Kind
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
@@ -103,14 +103,14 @@ class AccountService(AccountServiceServicer):
 
 def _change(request: pb.UpdateAccountRequest, violations: Violations) -> AccountChange:
     """Returns the values of the fields that the mask names."""
-    paths = violations.mask("update_mask", request.update_mask, [field.name for field in FIELDS])
+    paths = violations.mask("update_mask", request.update_mask, tuple(BY_NAME))
     violations.path = "account."
     return AccountChange(**_checked(request.account, paths, violations))
 
 
 def _checked(message: pb.CreateAccountRequest | pb.Account, names: Collection[str], bad: Violations) -> dict[str, Any]:
     """Returns these fields of a message; what is wrong with them is added to `bad`."""
-    values = {field.name: getattr(message, field.name) for field in FIELDS if field.name in names}
+    values = {name: getattr(message, name) for name in BY_NAME if name in names}
     for name, value in values.items():
         field = BY_NAME[name]
         if field.kind in _NUMBERS:

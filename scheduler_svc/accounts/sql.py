@@ -76,8 +76,7 @@ class Accounts(Statements):
     def update(self, account_id: int, change: AccountChange) -> tuple[Account, Account]:
         """Returns the account before and after. Raises NotFound."""
         before = existing(self._one(_account, _LOCK_ACCOUNT, account_id=account_id), "account", account_id)
-        after = self._one(_account, _UPDATE_ACCOUNT, account_id=account_id, **asdict(change))
-        return before, existing(after, "account", account_id)
+        return before, _account(*self._row(_UPDATE_ACCOUNT, account_id=account_id, **asdict(change)))
 
     def budgets(self, account_id: int = ALL_ACCOUNTS) -> list[Budget]:
         return self._all(Budget, _BUDGETS, account_id=account_id)

@@ -1,8 +1,8 @@
 """Keeps the Chinese of the console's texts equal to the texts of its pages. Run by `make verify`.
 
 A text is a message of gettext: in a template `_('…')` or `_n('…', '…')`, in code an argument of one of `TAKES_TEXT`, or
-a value of the API that pages show as a word. `--write` adds new ones to `console_svc/locale`, takes away those that are
-gone: run it, translate what has no Chinese yet, and run it again.
+a value of the API that pages show as a word. `--write` adds new ones to `console_svc/locale`, and takes away those that
+are gone: run it, translate what has no Chinese yet, and run it again.
 """
 
 from __future__ import annotations
