@@ -140,7 +140,8 @@ class ResumingStream(Generic[Item]):
 
     async def connect(self) -> None:
         """Returns once a scheduler has taken the call: nothing after that is missed. Raises what `next` does."""
-        await self._from_streams(lambda stream: stream.connected())
+        if await self._from_streams(lambda stream: stream.connected()):
+            self._backoff.reset()
 
     async def next(self) -> Item | None:
         """Returns the next item, however long it takes; None once closed, or once nothing can follow.

@@ -36,7 +36,7 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from tests.harness.client import opened
 from tests.harness.http2 import ACK, PING, PREFACE, SETTINGS, Connection, frame
-from tests.harness.scripted_server import AWAY, SILENCE, THREAD_NAME, Refused, ScriptedServices
+from tests.harness.scripted_server import AWAY, SILENCE, THREAD_NAME, Refused, ScriptedServices, Until
 from tests.harness.waiting import wait_until, wait_until_gone
 
 pytestmark = pytest.mark.contract
@@ -202,6 +202,16 @@ def test_a_watch_gives_up_after_its_patience(scheduler: ScriptedServices, client
     with pytest.raises(Unavailable, match="the scheduler is away"):
         next(events)
     assert list(events) == []
+
+
+def test_a_watch_that_was_taken_outlasts_an_outage_before_its_first_event(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    outage = threading.Event()
+    scheduler.will("WatchTasks", [Until(outage), AWAY], [AWAY], [pending("t1"), SILENCE])
+    with client.watch([A], first_patience=0) as events:
+        outage.set()
+        assert next(events)["resume_token"] == "t1"
 
 
 @pytest.mark.parametrize(("timeout", "patience"), [(0.3, None), (60.0, 0.3)])

@@ -23,6 +23,7 @@ from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
 from contentgen.rpcs import SERVICES as CONTRACT
+from tests.harness.waiting import PATIENCE_S
 
 # A real server whose RPCs answer as a test says: for what no scheduler does on demand.
 
@@ -167,7 +168,16 @@ class Silence:
 
 
 SILENCE = Silence()
-Step = Message | bytes | Refused | Silence
+
+
+@dataclass(frozen=True)
+class Until:
+    """A step of a stream that waits for an event of the test."""
+
+    event: threading.Event
+
+
+Step = Message | bytes | Refused | Silence | Until
 
 
 @dataclass(frozen=True)
@@ -251,6 +261,9 @@ class ScriptedServices:
         if steps and not isinstance(steps[0], Refused):
             context.send_initial_metadata(())
         for step in steps if steps is not None else [None]:
+            if isinstance(step, Until):
+                step.event.wait(PATIENCE_S)
+                continue
             yield self._take(step, gone, context)
 
 
