@@ -207,7 +207,7 @@ lock: ## resolve the locks again (UPGRADE=1: newest versions)
 	  $(COMPILE) --constraint requirements.lock --no-annotate --extra console -o docker/console.lock pyproject.toml && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --extra scheduler --extra embedded -o docker/backup.lock pyproject.toml && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --group sbom -o docker/sbom.lock && \
-	  $(COMPILE) --constraint requirements.lock --no-annotate --group build -o docker/build.lock && \
+	  $(COMPILE) --constraint requirements.lock --no-annotate --group build --group driver -o docker/build.lock && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --group docs -o docs/requirements.lock pyproject.toml && \
 	  $(COMPILE) $(if $(UPGRADE),--upgrade) --no-annotate -o lab/benchmarks/peers/requirements.lock lab/benchmarks/peers/requirements.in
 

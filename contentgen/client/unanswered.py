@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from contentgen.certificates import describe_expiry, earliest_expiry
 from contentgen.client.target import Target
-from contentgen.validity import describe_expiry, earliest_expiry
 
 
 def described(code: str, message: str, target: Target | None) -> str:

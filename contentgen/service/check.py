@@ -17,6 +17,7 @@ from textwrap import fill
 from typing import Any, Generic, TypeVar
 
 from contentgen import variables
+from contentgen.certificates import describe_expiry
 from contentgen.service.files import expiries
 from contentgen.service.settings import (
     EXIT_STATUS,
@@ -35,7 +36,6 @@ from contentgen.service.settings import (
     variable_of,
 )
 from contentgen.service.values import Address
-from contentgen.validity import describe_expiry
 
 CALL_TIMEOUT = 5.0
 """Seconds that a scheduler may take to answer."""

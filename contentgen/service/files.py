@@ -10,8 +10,8 @@ from pathlib import Path
 import structlog
 from prometheus_client import Gauge
 
+from contentgen.certificates import describe_expiry, earliest_expiry
 from contentgen.service.settings import ServiceSettings, SettingsError, variable_of
-from contentgen.validity import describe_expiry, earliest_expiry
 
 _log = structlog.get_logger(__name__)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from contentgen.certificates import first_name
 from contentgen.service.settings import SettingsError
 from contentgen.service.values import Address
 from scheduler_svc.config import Settings, settings_of
@@ -130,12 +131,6 @@ def _file(variable: str) -> bytes | None:
 
 def _a_name_in(pem: bytes) -> str:
     """Returns a name that the certificate is for: it is trusted by itself, whatever its names. Raises SettingsError."""
-    from cryptography import x509  # a scheduler without TLS does not need it
-
-    try:
-        names = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (ValueError, x509.ExtensionNotFound):
-        raise SettingsError(["CONTENTGEN_TLS_CERT: must be a certificate with the names that it is for"]) from None
-    if hosts := names.value.get_values_for_type(x509.DNSName):
-        return hosts[0].replace("*", "any")
-    return str(names.value.get_values_for_type(x509.IPAddress)[0])
+    if name := first_name(pem):
+        return name.replace("*", "any")
+    raise SettingsError(["CONTENTGEN_TLS_CERT: must be a certificate with the names that it is for"])

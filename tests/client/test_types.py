@@ -180,7 +180,7 @@ def test_the_client_needs_nothing_of_servers_and_tests() -> None:
     of_grpc = {"cython_runtime", "google", "grpc", "grpc_health", "grpc_reflection", "grpc_status", "grpc_tools"}
     assert {name for name in packages - of_grpc if "_cython" not in name} <= {"contentgen", "typing_extensions"}
     parts = set(re.findall(r"\bcontentgen\.(\w+)", output))
-    assert parts == {"account_fields", "client", "rpcs", "submit_fields", "v1", "validity"}
+    assert parts == {"account_fields", "client", "rpcs", "submit_fields", "v1", "certificates"}
 
 
 def test_what_the_package_does_not_have_is_named() -> None:

@@ -19,8 +19,8 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from console_svc.serving import Server
+from contentgen.certificates import earliest_expiry
 from contentgen.service.values import Address
-from contentgen.validity import earliest_expiry
 from tests.harness.console import Console, Visitor
 from tests.harness.credentials import make_signed, shown_on
 from tests.harness.processes import free_port

@@ -15,7 +15,7 @@ import pytest
 import structlog
 from grpc import StatusCode
 
-from contentgen.validity import EXPIRY_WARNING, describe_expiry, earliest_expiry
+from contentgen.certificates import EXPIRY_WARNING, describe_expiry, earliest_expiry, first_name
 from scheduler_svc.replica.replica import Replica
 from tests.harness.credentials import Caller, line, make_signed, shown_on, write
 from tests.harness.load import HonestCallers
@@ -134,8 +134,24 @@ def test_a_file_without_a_certificate_has_no_expiry(body: str) -> None:
     assert earliest_expiry(body.encode()) is None
 
 
+def test_a_client_alone_knows_no_expiry(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyasn1_modules.rfc5280", None)
+    assert earliest_expiry((certificates / "server.pem").read_bytes()) is None
+
+
+def test_a_name_of_a_certificate_is_a_host_s_if_it_has_one(certificates: Path, tmp_path: Path) -> None:
+    def named(names: str) -> str | None:
+        make_signed(tmp_path, "named", host=names)
+        return first_name((tmp_path / "named.pem").read_bytes())
+
+    shutil.copytree(certificates, tmp_path, dirs_exist_ok=True)
+    assert named("IP:127.0.0.1,DNS:*.example.com,DNS:other.example.com") == "*.example.com"
+    assert named("IP:::1,IP:127.0.0.1") == "::1"
+    assert first_name(b"") is None
+
+
 def test_the_certificate_library_is_loaded_only_with_tls() -> None:
-    program = "import sys, scheduler_svc.main, contentgen.cli.app; sys.exit('cryptography' in sys.modules)"
+    program = "import sys, scheduler_svc.main, contentgen.cli.app; sys.exit('pyasn1' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
 
 

@@ -11,10 +11,10 @@ import pytest
 import sqlalchemy as sa
 from grpc import StatusCode, aio
 
+from contentgen.certificates import earliest_expiry
 from contentgen.service.values import Address
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
-from contentgen.validity import earliest_expiry
 from contentgen.version import own_version
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime.health import Reason

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from contentgen.certificates import earliest_expiry
 from contentgen.service.settings import SettingsError
-from contentgen.validity import earliest_expiry
 from scheduler_svc.replica.replica import Replica
 from tests.harness.credentials import line, write
 from tests.harness.scrape import Scrape

@@ -50,7 +50,7 @@ SUBJECTS = {
     r"(?:protos/)?contentgen/v1/(\w+?)(_service|_pb2|\.)": r"[a-z]+/test_\1_service|api/test_every",
     r"(?:contentgen/)?(client|stack|old_application)/": r"\1/",
     r"scheduler_svc/admin/": "backups/|database/test_migrations|service/test_config_check",
-    r"(contentgen|scheduler_svc)/(config|live_line|_*main|metrics|sandbox|service|validity|variables)": "service/",
+    r"(contentgen|scheduler_svc)/(config|live_line|_*main|metrics|sandbox|service|certificates|variables)": "service/",
     r"scheduler_svc/domain/(clock|lifecycle|resolution|worker)": "leases/",
     r"scheduler_svc/holdings/": "accounts/test_(erasure|transfer|move)",
     r"scheduler_svc/leases/upload": "assets/test_uploads",

@@ -142,7 +142,7 @@ def shell(image: Image, command: str) -> str:
 LABELS = ("title", "description", "version", "revision", "source", "licenses", "base.name")
 DEMO = {"CREATOR_CLI_PATH": "/opt/app/bin/contentgen-demo-creator", "CREATOR_DEMO_SECONDS": "0.2"}
 START, TASK, STOP = 60.0, 120.0, 10.0
-SIZES = {"contentgen-scheduler": 217, "contentgen-worker": 145}
+SIZES = {"contentgen-scheduler": 150, "contentgen-worker": 150}
 """Megabytes of files, at most: docs/how-to/images.md says what they are of."""
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import structlog
 
+from contentgen.certificates import earliest_expiry
 from contentgen.service.files import CHECK_INTERVAL, WatchedFiles, unusable_authorities, unusable_pair
 from contentgen.service.settings import SettingsError
-from contentgen.validity import earliest_expiry
 from worker_svc.config import WorkerSettings
 
 MAX_TOKEN = 4_096  # bytes of a token

@@ -18,6 +18,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from rich.console import Console
 from rich.text import Text
 
+from contentgen.certificates import describe_expiry, earliest_expiry
 from contentgen.cli import values
 from contentgen.cli.command import Commands, Session
 from contentgen.cli.connection import Connection
@@ -33,7 +34,6 @@ from contentgen.client.transport import run
 from contentgen.doctor import pool, schedulers, work
 from contentgen.doctor.findings import Finding, Level, Phrase, fail, ok, warn
 from contentgen.rpcs import SERVICES
-from contentgen.validity import describe_expiry, earliest_expiry
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 _CHECK_WIDTH = 11
