@@ -245,7 +245,7 @@ def _ages(place: Path, due: int) -> dict[str, str]:
     with server, closing(psycopg2.connect(server.dsn())) as connection:
         for name, statement in _AGES.items():
             ((age,),) = rows_of(connection, f"SELECT extract(epoch FROM now() - ({statement.format(due)}))")
-            ages[name] = f"{math.ceil(age)}s"
+            ages[name] = f"{math.floor(age)}s"  # due at once: else their round may come an hour later
     return ages
 
 
