@@ -392,8 +392,10 @@ async def test_a_tail_brings_what_a_cli_prints_until_its_run_is_over(tmp_path: P
 
         again, _ = await scheduler.session(keep_leases=["a"])
         again.send(tail=pb.Tail(tail_id="t", lease_id="a", stderr_offset=first.size))
+        first = await again.until("output")  # the worker knows of the tail before the run is over
         go.touch()
-        *read, last = await outputs(again, "t", ends=True)
+        again.send(output_received=pb.OutputReceived())
+        *read, last = [first, *await outputs(again, "t", ends=True)]
         on_stderr, on_stdout = ([output for output in read if output.stderr is stderr] for stderr in (True, False))
         assert last.ended
         assert "".join(output.text for output in on_stdout) == f'{{"content": "{ARTICLE}"}}\n'
