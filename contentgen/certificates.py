@@ -32,12 +32,12 @@ def earliest_expiry(pem: bytes) -> datetime | None:
 def first_name(pem: bytes) -> str | None:
     """Returns a name that the first certificate is for, a host's before an address. Returns None if it has none."""
     try:
-        names = dict(reversed(list(_names(next(_certificates(pem))))))
+        names = list(_names(next(_certificates(pem))))
+        hosts = [value.decode() for kind, value in names if kind == "dNSName"]
+        addresses = [str(ip_address(value)) for kind, value in names if kind == "iPAddress"]
     except (ValueError, StopIteration):
         return None
-    if host := names.get("dNSName"):
-        return host.decode()
-    return str(ip_address(names["iPAddress"])) if "iPAddress" in names else None
+    return next(iter(hosts + addresses), None)
 
 
 def describe_expiry(end: datetime, now: datetime) -> str | None:
