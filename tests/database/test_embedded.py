@@ -465,13 +465,13 @@ def test_a_server_counts_as_stalled_only_after_some_time_without_progress(server
     watch = Standstill(server.data, server.dsn(), str(name), clock)
     assert not watch.is_stuck()
     fail_restart(server.data)
-    first = checkpointer(server.data)
     clock.now = 100.0
     wait_until(lambda: refusal(server), within=WITHIN, what="it refuses")
     looks = []
     for clock.now in (100.0, 100.0 + STANDSTILL_TIMEOUT - 0.1, 100.0 + STANDSTILL_TIMEOUT):
         looks.append(watch.is_stuck())
     assert looks == [False, False, True]
+    first = checkpointer(server.data)
     first.kill()
     wait_until(lambda: checkpointer(server.data) != first, within=WITHIN, what="another checkpointer")
     assert not watch.is_stuck()
