@@ -17,6 +17,7 @@ from lab.deployment.database import Database
 from lab.deployment.deployment import WORKER_LOSSES, Deployment, Node
 from tests.harness.process import Process, found_program, inherited
 from tests.harness.processes import free_port
+from tests.harness.proxies import HAPROXY_SETTINGS
 from tests.harness.stack import Scheduler
 
 MAX_WORKERS = 20
@@ -26,8 +27,7 @@ _HAPROXY = """
 defaults
   mode http
   timeout connect 5s
-  timeout client 1d
-  timeout server 1d
+  {settings}
   timeout check 1s
 frontend workers_and_callers
   bind {target} proto h2
@@ -182,8 +182,10 @@ class Cluster(Deployment):
             f"{server} check port {probes} check-proto h1"
             for server, probes in zip(plain, schedulers.values(), strict=True)
         ]
-        text = _HAPROXY.format(target=self.target, metrics=metrics, ready="\n  ".join(checked), all="\n  ".join(plain))
-        settings.write_text(text)
+        ready, every = "\n  ".join(checked), "\n  ".join(plain)
+        settings.write_text(
+            _HAPROXY.format(target=self.target, settings=HAPROXY_SETTINGS, metrics=metrics, ready=ready, all=every)
+        )
         readings.write_targets(self.folder, "balancer", [("balancer", metrics)])
         self._add_program("balancer", haproxy, "-db", "-f", str(settings))
 

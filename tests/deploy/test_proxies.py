@@ -16,7 +16,16 @@ import pytest
 from contentgen import ContentGenerationClient, TaskChange, Watch
 from tests.client.test_watch_scenario import WHOLE_LIFE, lives
 from tests.harness.load import Load
-from tests.harness.proxies import ENVOY_SETTINGS, HAPROXY_SETTINGS, NGINX_SETTINGS, envoy, haproxy, nginx
+from tests.harness.processes import free_port
+from tests.harness.proxies import (
+    ENVOY_SETTINGS,
+    HAPROXY_SETTINGS,
+    NGINX_SETTINGS,
+    NGINX_UNAVAILABLE,
+    envoy,
+    haproxy,
+    nginx,
+)
 from tests.harness.stack import Scheduler, Stack, Worker
 from tests.harness.waiting import wait_until
 
@@ -29,6 +38,10 @@ FEW_CALLS_NGINX = f"{NGINX_SETTINGS} keepalive_requests 20; keepalive_time 2s;"
 """It sends GOAWAY after 20 calls and after 2 s."""
 FEW_CALLS_HAPROXY = f"{HAPROXY_SETTINGS}\nglobal\n  tune.h2.fe.max-total-streams 20"
 """It sends GOAWAY after 20 calls."""
+LOGGING_HAPROXY = f"{HAPROXY_SETTINGS}\n  retries 0\n  log stdout format raw local0\n  option httplog"
+CALLS = 40
+ATTEMPTS = 5
+"""By the client's service config."""
 Proxy = Callable[[Path, Sequence[int]], AbstractContextManager[str]]
 """In front of these ports, with files in this folder."""
 HASTY = {
@@ -80,6 +93,21 @@ def test_old_connections_and_streams_are_noticed_by_nobody(stack: Stack, tmp_pat
                 load.finish()
         _stop(workers)
     _assert_each_ran_once(stack, schedulers[0], first, second)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "log"),
+    [(nginx, "calls"), (partial(haproxy, settings=LOGGING_HAPROXY), "haproxy.log")],
+    ids=["nginx", "haproxy"],
+)
+def test_calls_that_a_proxy_refuses_are_repeated(tmp_path: Path, proxy: Proxy, log: str) -> None:
+    """It does not repeat each call that is answered by a page of HTML."""
+    with proxy(tmp_path, [free_port()]) as target, ContentGenerationClient(target) as client:
+        with ThreadPoolExecutor(CALLS) as executor:
+            calls = [executor.submit(client.get_account, 1) for _ in range(CALLS)]
+        for call in calls:
+            assert "the proxy reaches no scheduler" in str(call.exception())
+    assert (tmp_path / log).read_text().count("AccountService/GetAccount HTTP") == CALLS * ATTEMPTS
 
 
 @pytest.mark.parametrize("proxy", HASTY.values(), ids=HASTY)
@@ -178,7 +206,9 @@ def test_a_watch_goes_on_past_a_proxy_s_time_out(stack: Stack, tmp_path: Path, p
 
 
 @pytest.mark.parametrize(
-    "settings", [NGINX_SETTINGS, HAPROXY_SETTINGS, ENVOY_SETTINGS], ids=["nginx", "haproxy", "envoy"]
+    "settings",
+    [NGINX_SETTINGS, NGINX_UNAVAILABLE, HAPROXY_SETTINGS, ENVOY_SETTINGS],
+    ids=["nginx", "nginx's errors", "haproxy", "envoy"],
 )
 def test_the_settings_are_those_of_the_documentation(settings: str) -> None:
     documented = (Path(__file__).parents[2] / "docs" / "how-to" / "load-balancers.md").read_text()

@@ -21,7 +21,7 @@ _NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log stderr;
 events {{}}
 http {{
-  access_log off;
+  access_log {folder}/calls;
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   upstream schedulers {{ {servers} }}
@@ -32,10 +32,20 @@ http {{
       grpc_pass grpc://schedulers;
       {settings}
     }}
+    {unavailable}
   }}
 }}
 """
-NGINX_SETTINGS = "client_max_body_size 0; grpc_read_timeout 1d; grpc_send_timeout 1d; client_body_timeout 1d;"
+NGINX_SETTINGS = (
+    "client_max_body_size 0; grpc_read_timeout 1d; grpc_send_timeout 1d; client_body_timeout 1d; "
+    "error_page 502 503 504 = @unavailable;"
+)
+NGINX_UNAVAILABLE = """location @unavailable {
+  default_type application/grpc;
+  add_header grpc-status 14;
+  add_header grpc-message "the proxy reaches no scheduler";
+  return 200 "";
+}"""
 _HAPROXY = """
 defaults
   mode http
@@ -48,7 +58,12 @@ backend schedulers
   option redispatch
   {servers}
 """
-HAPROXY_SETTINGS = "timeout client 1d\n  timeout server 1d"
+_REFUSAL = 'hdr grpc-status 14 hdr grpc-message "the proxy reaches no scheduler"'
+HAPROXY_SETTINGS = f"""timeout client 1d
+  timeout server 1d
+  http-error status 502 {_REFUSAL}
+  http-error status 503 {_REFUSAL}
+  http-error status 504 {_REFUSAL}"""
 _ENVOY = """
 static_resources:
   listeners:
@@ -93,7 +108,9 @@ def nginx(folder: Path, ports: Sequence[int], settings: str = NGINX_SETTINGS) ->
     """Yields the target of nginx, in front of the schedulers on these ports; `settings` are of its location."""
     executable, port, config = program("nginx"), free_port(), folder / "nginx.conf"
     servers = " ".join(f"server 127.0.0.1:{upstream} max_fails=0;" for upstream in ports)
-    config.write_text(_NGINX.format(folder=folder, port=port, servers=servers, settings=settings))
+    config.write_text(
+        _NGINX.format(folder=folder, port=port, servers=servers, settings=settings, unavailable=NGINX_UNAVAILABLE)
+    )
     yield from _running([executable, "-c", str(config), "-p", str(folder), "-e", "stderr"], folder, port)
 
 
