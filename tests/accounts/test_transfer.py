@@ -23,8 +23,12 @@ from tests.api.cases import OWN, Bad, Good
 from tests.api.world import World
 from tests.harness.client import bad_fields, not_found, refused
 from tests.harness.stubs import AccountServiceAsyncStub
+from tests.harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.contract
+
+UNINDEXED = sa.text("SELECT count(*) FROM contents WHERE content_id NOT IN (SELECT content_id FROM content_grams)")
+WITHIN = 20.0
 
 
 @pytest.fixture
@@ -80,6 +84,9 @@ async def test_an_account_comes_back_as_it_was_from_its_archive(
         for held in list(world.worker.held.values()):
             await world.worker.complete(held)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            await wait_until_async(
+                lambda: not connection.scalar(UNINDEXED), within=WITHIN, what="the search index has each content"
+            )
             before = moved_rows(connection, own)
             archive = await exported(accounts, own)
             with refused(StatusCode.ALREADY_EXISTS, "RESOURCE_EXISTS"):

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import sqlalchemy as sa
@@ -32,9 +33,10 @@ OWNER, SERVING = "contentgen_owner", "contentgen_app"
 
 
 def run_on(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The program until it ends: a scheduler that begins to serve does not."""
+    """The program until it ends, in a folder of its own: a scheduler that begins to serve does not."""
     environment = {"DATABASE_URL": url, "PATH": os.environ["PATH"], "CONTENTGEN_LISTEN": "127.0.0.1:0"}
-    return run_to_end([PROGRAM, *arguments], environment, within=WITHIN)
+    with TemporaryDirectory() as folder:
+        return run_to_end([PROGRAM, *arguments], environment, cwd=Path(folder), within=WITHIN)
 
 
 class Place:

@@ -132,7 +132,7 @@ class TestOneReplica:
                 await print_out(worker, tail_id, "x", i)
             assert [(await reader.next()).output for _ in range(2)] == ["x", "x"]
             renewed = (await worker.read("tail")).tail
-            while not renewed.stdout_offset:
+            while renewed.stdout_offset < 2:
                 renewed = (await worker.read("tail")).tail
             assert (renewed.tail_id, renewed.stdout_offset) == (tail_id, 2)
             monkeypatch.setattr(worker_service, "OUTPUT_INTERVAL", 3_600.0)
