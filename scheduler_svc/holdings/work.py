@@ -143,6 +143,7 @@ def receive(tx: Tx, archive: Archive, assets: Iterable[StoredAsset], store_id: s
         tx.counts.add({(account_id, status): n, (ALL_ACCOUNTS, status): n})
     counts |= {name: _enqueue(tx, archive, name) for name in _QUEUES if name in archive.columns}
     tx.holdings.count_bytes(account_id)
+    tx.search.index_rest(account_id)  # what had not been when it was exported: here its turn may be over
     if not tx.holdings.skip_ids(account_id):
         text = (
             f"account {account_id} was made by another deployment of the same CONTENTGEN_CELL, {archive.cell}, and the"

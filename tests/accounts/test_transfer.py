@@ -7,6 +7,7 @@ import io
 from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ from tests.harness.waiting import wait_until_async
 pytestmark = pytest.mark.contract
 
 UNINDEXED = sa.text("SELECT count(*) FROM contents WHERE content_id NOT IN (SELECT content_id FROM content_grams)")
+FORGET_LAST = sa.text("""
+    DELETE FROM content_grams WHERE content_id = (SELECT max(content_id) FROM contents WHERE account_id = :account_id)
+""")
+"""As if the account were exported before the search index had its last content."""
 WITHIN = 20.0
 
 
@@ -59,14 +64,27 @@ async def imported(accounts: AccountServiceAsyncStub, archive: bytes) -> pb.Impo
 
 
 def moved_rows(connection: sa.Connection, account_id: int) -> dict[str, Counter[str]]:
-    """The rows that an archive has, as JSON, by table; of what waits or is paused, not since when."""
+    """The rows that an archive has, as JSON, by table; of what waits or is paused, not since when.
+
+    Without those of the history, which the replica folds at any time.
+    """
     rows = {}
     for table in movable():
+        if table.name in {"rollup_deltas", "task_rollups"}:
+            continue
         left_out = {"tag", "ready_time", "touch_time", *(["create_time"] if table.name == "pauses" else [])}
         columns = ", ".join(f'"{column}"' for column in table.columns if column not in left_out)
         query = f"SELECT row_to_json(r)::text FROM (SELECT {columns} FROM {table.name} WHERE {table.condition}) AS r"
         rows[table.name] = Counter(connection.scalars(sa.text(query), {"account_id": account_id}))
     return rows
+
+
+async def counted(world: World, until: datetime) -> list[Any]:
+    """What the account's tasks are, and were in the 24 hours before a time."""
+    of_account = {"account_id": int(world.account_id)}
+    stats = await world.call("GetTaskStats", **of_account)
+    history = await world.call("GetTaskHistory", **of_account, end_time=until.isoformat())
+    return [stats["counts"], history["points"]]
 
 
 async def test_an_account_comes_back_as_it_was_from_its_archive(
@@ -87,12 +105,13 @@ async def test_an_account_comes_back_as_it_was_from_its_archive(
             await wait_until_async(
                 lambda: not connection.scalar(UNINDEXED), within=WITHIN, what="the search index has each content"
             )
-            before = moved_rows(connection, own)
+            in_an_hour = datetime.now(UTC) + timedelta(hours=1)
+            before, counts = moved_rows(connection, own), await counted(world, in_an_hour)
+            assert connection.execute(FORGET_LAST, {"account_id": own}).rowcount == 1
             archive = await exported(accounts, own)
             with refused(StatusCode.ALREADY_EXISTS, "RESOURCE_EXISTS"):
                 await imported(accounts, archive)
             search = Search(connection, own, SECRET)
-            stats = (await world.call("GetTaskStats", account_id=own))["counts"]
             await erased(world, own)
             await damaged_archives_leave_nothing(accounts, archive, search, tmp_path / "assets/objects")
             answer = await imported(accounts, archive)
@@ -100,7 +119,7 @@ async def test_an_account_comes_back_as_it_was_from_its_archive(
             assert answer.counts["tasks"] == before["tasks"].total()
             after = moved_rows(connection, own)
             assert {name: rows - after[name] for name, rows in before.items() if rows != after[name]} == {}
-            assert (await world.call("GetTaskStats", account_id=own))["counts"] == stats
+            assert await counted(world, in_an_hour) == counts
         await world.call("ResumeDispatch", account_id=own)
         lease = (await world.worker.take())[0]
         assert lease.task.topic == SECRET

@@ -91,6 +91,10 @@ _INDEX_NEXT = _index("content_id > :after AND content_id <= :until ORDER BY cont
 """Indexes the next contents."""
 _INDEX_ONE = _index("content_id = :content_id")
 """Indexes a content anew."""
+_INDEX_REST = _index(
+    "account_id = :account_id AND NOT EXISTS (SELECT FROM content_grams AS g WHERE g.content_id = contents.content_id)"
+)
+"""Indexes those of an account that are not indexed."""
 
 _INDEXED_TO = sa.text('SELECT indexed_to FROM search_index WHERE "only"')
 """Reads up to which id all contents are indexed."""
@@ -158,6 +162,10 @@ class Search(Statements):
 
     def index(self, content_id: int) -> None:
         self._run(_INDEX_ONE, content_id=content_id)
+
+    def index_rest(self, account_id: int) -> None:
+        """Indexes the account's contents that are not indexed, wherever their ids are."""
+        self._run(_INDEX_REST, account_id=account_id)
 
     def find(
         self, scope: Scope, words: Sequence[str], low: int, high: int, limit: int, *, oldest_first: bool
