@@ -101,7 +101,7 @@ def test_old_connections_and_streams_are_noticed_by_nobody(stack: Stack, tmp_pat
     ids=["nginx", "haproxy"],
 )
 def test_calls_that_a_proxy_refuses_are_repeated(tmp_path: Path, proxy: Proxy, log: str) -> None:
-    """It does not repeat each call that is answered by a page of HTML."""
+    """By gRPC, which does not repeat each call that a page of HTML answers."""
     with proxy(tmp_path, [free_port()]) as target, ContentGenerationClient(target) as client:
         with ThreadPoolExecutor(CALLS) as executor:
             calls = [executor.submit(client.get_account, 1) for _ in range(CALLS)]
